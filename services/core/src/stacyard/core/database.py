@@ -1,0 +1,212 @@
+"""Connection pools that are safe behind a transaction-mode pooler, with a bounded wait.
+
+What keeps them safe: no start-up options, no prepared statement that outlives a transaction, no reset query, nothing
+set on a connection. Search path, time limits and read-only mode belong to the login roles, where migrations put them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import orjson
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+
+from stacyard.core.errors import Overloaded, Unavailable
+from stacyard.core.settings import DatabaseSettings, Role
+
+# asyncpg's classes are generic in its stubs only, so these stay text at runtime
+AsyncPool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+AsyncConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+SyncPool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
+
+#: Database errors that a client may see as something else than a 500, by exception class.
+DATABASE_STATUSES: Mapping[type[Exception], int] = {
+    asyncpg.QueryCanceledError: 503,
+    asyncpg.PostgresConnectionError: 503,
+    asyncpg.OperatorInterventionError: 503,
+    asyncpg.InsufficientResourcesError: 503,
+    asyncpg.InterfaceError: 503,
+    psycopg.OperationalError: 503,
+    psycopg.InterfaceError: 503,
+}
+
+_UNREACHABLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ProtocolViolationError,
+)
+
+
+def redacted(url: str) -> str:
+    """A connection URL that may be logged: the password is left out."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+
+
+async def _use_orjson(connection: AsyncConnection) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=_dumps, decoder=orjson.loads, schema="pg_catalog")
+
+
+def _dumps(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+async def _keep_as_it_is(_: AsyncConnection) -> None:
+    """Instead of asyncpg's reset query, which pins a proxied session and costs a round trip."""
+
+
+class AsyncDatabase:
+    """An asyncpg pool for one role. It opens without the database and outlives the database's restarts."""
+
+    def __init__(self, settings: DatabaseSettings, role: Role, *, application_name: str) -> None:
+        self._settings = settings
+        self._url = settings.url(role)
+        self._application_name = application_name
+        self._pool: AsyncPool | None = None
+
+    async def open(self) -> None:
+        """Make the pool. No connection is opened yet."""
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._settings.pool_size,
+            max_inactive_connection_lifetime=self._settings.idle_seconds,
+            timeout=self._settings.connect_timeout_seconds,
+            init=_use_orjson,
+            reset=_keep_as_it_is,
+            server_settings={"application_name": self._application_name},
+            statement_cache_size=0 if self._settings.pooled else 100,
+        )
+
+    async def close(self) -> None:
+        """Close the pool; connections still in use after five seconds are cut."""
+        if self._pool is None:
+            return
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout=5)
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool.
+
+        Raises:
+            Overloaded: none became free within the bounded wait.
+            Unavailable: the database cannot be reached.
+        """
+        if self._pool is None:
+            raise Unavailable("the database pool is not open")
+        try:
+            connection = await self._pool.acquire(timeout=self._settings.pool_wait_seconds)
+        except TimeoutError as error:
+            raise Overloaded("all database connections are busy; try again shortly") from error
+        except _UNREACHABLE as error:
+            raise Unavailable("the database does not answer; try again shortly") from error
+        try:
+            yield connection
+        except (asyncpg.ConnectionDoesNotExistError, ConnectionError) as error:
+            raise Unavailable("the database went away during the request; try again shortly") from error
+        finally:
+            await self._pool.release(connection, timeout=self._settings.connect_timeout_seconds)
+
+    async def ping(self) -> None:
+        """One round trip.
+
+        Raises:
+            Overloaded, Unavailable: as `connection`.
+        """
+        async with self.connection() as connection:
+            await connection.fetchval("SELECT 1", timeout=self._settings.pool_wait_seconds)
+
+
+class SyncDatabase:
+    """A psycopg pool for one role, for code in threads. It opens without the database and outlives its restarts."""
+
+    def __init__(self, settings: DatabaseSettings, role: Role, *, application_name: str) -> None:
+        self.pool: SyncPool = ConnectionPool(
+            settings.url(role),
+            min_size=0,
+            max_size=settings.pool_size,
+            # whoever would wait longer than two full turns of the pool is better told to come back
+            max_waiting=8 * settings.pool_size,
+            timeout=settings.pool_wait_seconds,
+            max_idle=settings.idle_seconds,
+            reconnect_timeout=settings.connect_timeout_seconds,
+            num_workers=1,
+            check=ConnectionPool.check_connection,
+            open=False,
+            kwargs={
+                "prepare_threshold": None,
+                "autocommit": True,
+                "application_name": application_name,
+                "connect_timeout": max(2, round(settings.connect_timeout_seconds)),
+            },
+        )
+
+    def open(self) -> None:
+        """Start the pool. No connection is waited for."""
+        self.pool.open(wait=False)
+
+    def close(self) -> None:
+        """Close the pool and its connections."""
+        self.pool.close(timeout=5)
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[TupleRow]]:
+        """A connection of the pool.
+
+        Raises:
+            Overloaded: none became free within the bounded wait; also when the database cannot be reached, since the
+                pool keeps trying in the background.
+        """
+        with translate_pool_errors(), self.pool.connection() as connection:
+            yield connection
+
+    def ping(self) -> None:
+        """One round trip.
+
+        Raises:
+            Overloaded, Unavailable: as `connection`.
+        """
+        with self.connection() as connection:
+            connection.execute("SELECT 1")
+
+
+@contextmanager
+def translate_pool_errors() -> Iterator[None]:
+    """Turn what psycopg says of pool and connection into our errors."""
+    try:
+        yield
+    except (PoolTimeout, TooManyRequests) as error:
+        raise Overloaded("no database connection became free in time; try again shortly") from error
+    except psycopg.errors.QueryCanceled as error:
+        raise Overloaded("the database took too long for this request; ask for less, or try again shortly") from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Unavailable("the database went away during the request; try again shortly") from error
+
+
+def connect(url: str, *, application_name: str, **options: Any) -> psycopg.Connection[TupleRow]:
+    """One direct session, for migrations and bulk loads, which need what a transaction pooler cannot give.
+
+    Raises:
+        Unavailable: the database cannot be reached; the message names it without its password.
+    """
+    try:
+        return psycopg.connect(url, application_name=application_name, autocommit=True, connect_timeout=5, **options)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise Unavailable(f"cannot connect to {redacted(url)}: {reason}") from error

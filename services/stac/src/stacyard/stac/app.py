@@ -1,0 +1,58 @@
+"""The catalog service: stac-fastapi-pgstac wired to what the services share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+from stac_fastapi.api.errors import DEFAULT_STATUS_CODES
+from stac_fastapi.pgstac.app import instantiate_api
+
+from stacyard.core.assembly import answer_with_problems, assemble
+from stacyard.core.database import AsyncDatabase
+from stacyard.stac.client import CatalogClient
+from stacyard.stac.connections import connection_getter
+from stacyard.stac.settings import StacSettings
+from stacyard.stac.transactions import CatalogExtensions
+
+
+def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: read from the environment if None.
+        mounted: the shared HTTP stack is left to the application that this one is mounted in.
+    """
+    settings = settings or StacSettings()
+    reader = AsyncDatabase(settings.database, "reader", application_name="stacyard-stac")
+    writer = (
+        AsyncDatabase(settings.database, "writer", application_name="stacyard-stac-writer")
+        if settings.transactions
+        else None
+    )
+    databases = [database for database in (reader, writer) if database is not None]
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for database in databases:
+            await database.open()
+        yield
+        for database in databases:
+            await database.close()
+
+    upstream = settings.upstream()
+    app: FastAPI = instantiate_api(
+        client=partial(CatalogClient, landing_page_id=settings.catalog_id),
+        extensions=CatalogExtensions(settings=upstream),
+        lifespan=lifespan,
+        settings=upstream,
+    ).app
+    app.state.stacyard = settings
+    app.state.get_connection = connection_getter(reader, writer)
+    app.state.ready_checks = {"database": reader.ping}
+    answer_with_problems(app, DEFAULT_STATUS_CODES)
+    if not mounted:
+        assemble(app, http=settings.http, service="stac", ready=app.state.ready_checks)
+    return app

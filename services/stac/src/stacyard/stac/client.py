@@ -1,0 +1,110 @@
+"""The seam to stac-fastapi-pgstac: its client, with requests checked before and answers published after."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import asyncpg
+import attr
+import orjson
+from fastapi import Request
+from stac_fastapi.pgstac.core import CoreCrudClient
+from stac_fastapi.pgstac.types.search import PgstacSearch
+from stac_fastapi.types.stac import Collection, Collections, Item, ItemCollection
+
+from stacyard.core.access import check_read
+from stacyard.core.errors import InvalidRequest
+from stacyard.stac.assets import AssetPublisher
+from stacyard.stac.paging import check_token
+from stacyard.stac.search import check_bbox, check_datetime, check_limit
+from stacyard.stac.settings import StacSettings
+
+# https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search
+_DEFAULT_LIMIT = 10
+
+
+@attr.s
+class CatalogClient(CoreCrudClient):
+    """Answers with what stac-fastapi-pgstac finds, for callers who may read it, with hrefs they can use."""
+
+    landing_page_id: str = attr.ib(default="stacyard", kw_only=True)
+
+    async def get_search(self, request: Request, **parameters: Any) -> ItemCollection:
+        """`GET /search`."""
+        _check(parameters)
+        return cast(ItemCollection, await super().get_search(request=request, **parameters))
+
+    async def item_collection(self, collection_id: str, request: Request, **parameters: Any) -> ItemCollection:
+        """`GET /collections/{id}/items`."""
+        _check(parameters)
+        return cast(
+            ItemCollection, await super().item_collection(collection_id=collection_id, request=request, **parameters)
+        )
+
+    async def all_collections(self, request: Request, **parameters: Any) -> Collections:
+        """`GET /collections`."""
+        _check(parameters)
+        found = await super().all_collections(request=request, **parameters)
+        if isinstance(found, dict):
+            for collection in found["collections"]:
+                _publish(request, collection)
+        return cast(Collections, found)
+
+    async def get_collection(self, collection_id: str, request: Request, **_: Any) -> Collection:
+        """`GET /collections/{id}`."""
+        check_read(request, collection=collection_id)
+        return cast(Collection, _publish(request, await super().get_collection(collection_id, request)))
+
+    async def get_item(self, item_id: str, collection_id: str, request: Request, **_: Any) -> Item:
+        """`GET /collections/{id}/items/{id}`."""
+        check_read(request, collection=collection_id, item=item_id)
+        return cast(Item, await super().get_item(item_id, collection_id, request))
+
+    async def _search_base(self, search_request: PgstacSearch, request: Request) -> ItemCollection:
+        """What every search goes through, whichever route it came by."""
+        check_bbox(search_request.bbox)
+        check_limit(search_request.limit)
+        # OGC API Features 1.0, requirement 22: a limit above the maximum is no error
+        search_request.limit = min(search_request.limit or _DEFAULT_LIMIT, _settings(request).page_limit)
+        check_token(getattr(search_request, "token", None))
+        for collection in search_request.collections or []:
+            check_read(request, collection=collection)
+        # a client must not choose pgSTAC's settings
+        search_request.conf = None
+        try:
+            found = await super()._search_base(search_request, request)
+        except (asyncpg.DataError, asyncpg.RaiseError, asyncpg.SyntaxOrAccessError) as error:
+            raise InvalidRequest(f"this search cannot be made: {error.args[0]}") from error
+        for item in found["features"]:
+            _publish(request, item)
+        return cast(ItemCollection, found)
+
+
+def _settings(request: Request) -> StacSettings:
+    return cast(StacSettings, request.app.state.stacyard)
+
+
+def _check(parameters: dict[str, Any]) -> None:
+    """Check what arrives as text in a query string; a JSON body is checked by its model and in `_search_base`."""
+    check_bbox(parameters.get("bbox"))
+    check_datetime(parameters.get("datetime"))
+    check_limit(parameters.get("limit"))
+    check_token(parameters.get("token"))
+    for name in ("query", "intersects"):
+        text = parameters.get(name)
+        if isinstance(text, str):
+            try:
+                orjson.loads(text)
+            except orjson.JSONDecodeError as error:
+                raise InvalidRequest(f"{name} is not valid JSON: {error}", parameter=name) from error
+
+
+def _publish(request: Request, document: Any) -> Any:
+    settings = _settings(request)
+    publisher = AssetPublisher(prefix=settings.storage.assets, public_path=settings.storage.public_path)
+    return publisher.publish(document, origin=origin_of(request))
+
+
+def origin_of(request: Request) -> str:
+    """The public base URL of the whole platform: the base URL of this service without its own path at the end."""
+    return str(request.base_url).rstrip("/").removesuffix("/stac")

@@ -1,0 +1,36 @@
+"""Settings of the catalog service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from stac_fastapi.pgstac.config import Settings as UpstreamSettings
+
+from stacyard.core.settings import DatabaseSettings, HttpSettings, StorageSettings
+
+
+class StacSettings(BaseSettings):
+    """The catalog service. What stac-fastapi-pgstac reads from the environment keeps its names."""
+
+    model_config = SettingsConfigDict(env_prefix="STACYARD_STAC_", extra="ignore")
+
+    title: str = Field("stacyard", description="Title of the landing page.")
+    description: str = Field("The imagery of a farm.", description="Description on the landing page.")
+    catalog_id: str = Field("stacyard", description="Id of the root catalog.")
+    transactions: bool = Field(False, description="Offer the transaction extensions; needs the writer's database URL.")
+    page_limit: int = Field(1000, ge=1, le=10_000, description="Items a page may hold at the most.")
+
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+
+    def upstream(self) -> UpstreamSettings:
+        """The settings of stac-fastapi-pgstac."""
+        return UpstreamSettings(
+            stac_fastapi_title=self.title,
+            stac_fastapi_description=self.description,
+            stac_fastapi_landing_id=self.catalog_id,
+            enable_transactions_extensions=self.transactions,
+            # items become whole in Rust here, not in plpgsql there
+            use_api_hydrate=True,
+        )
