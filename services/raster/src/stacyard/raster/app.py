@@ -26,6 +26,7 @@ from titiler.pgstac.factory import MosaicTilerFactory, add_search_list_route
 from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import SyncDatabase
 from stacyard.core.health import ReadyCheck
+from stacyard.core.logs import log_to_standard_error
 from stacyard.core.pgstac import BaseItems
 from stacyard.core.storage import Storage
 from stacyard.raster.landing import landing_router
@@ -94,6 +95,7 @@ def create_app(settings: RasterSettings | None = None, *, mounted: bool = False)
     _add_routes(app, settings, writer)
     answer_with_problems(app, STATUSES)
     if not mounted:
+        log_to_standard_error()
         assemble(app, http=settings.http, service="raster", ready=app.state.ready_checks)
     return app
 

@@ -12,6 +12,7 @@ from stac_fastapi.pgstac.app import instantiate_api
 
 from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
+from stacyard.core.logs import log_to_standard_error
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import connection_getter
 from stacyard.stac.settings import StacSettings
@@ -54,5 +55,6 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
     app.state.ready_checks = {"database": reader.ping}
     answer_with_problems(app, DEFAULT_STATUS_CODES)
     if not mounted:
+        log_to_standard_error()
         assemble(app, http=settings.http, service="stac", ready=app.state.ready_checks)
     return app

@@ -14,6 +14,7 @@ from tipg.factory import Endpoints
 
 from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
+from stacyard.core.logs import log_to_standard_error
 from stacyard.vector.layers import Layers, Pool, fresh_layers, readable_layer
 from stacyard.vector.settings import VectorSettings
 
@@ -52,5 +53,6 @@ def create_app(settings: VectorSettings | None = None, *, mounted: bool = False)
     app.include_router(endpoints.router, dependencies=[Depends(fresh_layers)])
     answer_with_problems(app, DEFAULT_STATUS_CODES)
     if not mounted:
+        log_to_standard_error()
         assemble(app, http=settings.http, service="vector", ready=app.state.ready_checks)
     return app

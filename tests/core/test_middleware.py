@@ -1,0 +1,261 @@
+"""The shared HTTP stack, each concern on the smallest application that shows it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI, Request, Response
+from starlette.responses import StreamingResponse
+
+from stacyard.core.assembly import answer_with_problems, assemble
+from stacyard.core.errors import InvalidRequest, NotFound, Overloaded
+from stacyard.core.origin import OneOrigin
+from stacyard.core.settings import HttpSettings
+
+SECRET = "SELECT password FROM /var/lib/secret"
+
+
+def application() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/links/{name}")
+    def links(request: Request, name: str) -> dict[str, str]:
+        return {
+            "self": str(request.url),
+            "base": str(request.base_url),
+            "for": str(request.url_for("links", name=name)),
+        }
+
+    @app.get("/text")
+    def text() -> Response:
+        return Response("field " * 500, media_type="text/plain")
+
+    @app.get("/image")
+    def image() -> Response:
+        return Response(b"\x89PNG" * 500, media_type="image/png")
+
+    @app.get("/stream")
+    def stream() -> StreamingResponse:
+        return StreamingResponse(iter(["a", "b"]), media_type="text/plain")
+
+    @app.get("/fails/{how}")
+    def fails(how: str) -> None:
+        raise {
+            "invalid": InvalidRequest("north is below south", parameter="bbox"),
+            "missing": NotFound("there is no field 7"),
+            "busy": Overloaded("all connections are busy"),
+            "bug": RuntimeError(SECRET),
+            "cancelled": asyncpg.QueryCanceledError(SECRET),
+            "gone": psycopg.OperationalError(SECRET),
+            "upstream": KeyError("no such band"),
+        }[how]
+
+    @app.get("/number/{number}")
+    def number(number: int) -> int:
+        return number
+
+    @app.post("/body")
+    def body(content: dict[str, Any]) -> dict[str, Any]:
+        return content
+
+    answer_with_problems(app, {KeyError: 404})
+    return app
+
+
+def assembled(app: Any = None, **settings: Any) -> Any:
+    app = app or application()
+    assemble(app, http=HttpSettings(**settings), service="test", ready={})
+    return app
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(assembled()) as client:
+        yield client
+
+
+def client_of(app: Any, address: str = "127.0.0.1") -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 1234))
+    return httpx.AsyncClient(transport=transport, base_url="http://inside:8000")
+
+
+FORWARDED = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "maps.example.org", "X-Forwarded-Prefix": "/fields"}
+
+
+async def test_links_start_with_what_a_trusted_proxy_says(client: httpx.AsyncClient) -> None:
+    answer = (await client.get("/links/a", headers=FORWARDED)).json()
+    assert answer == {
+        "self": "https://maps.example.org/fields/links/a",
+        "base": "https://maps.example.org/fields/",
+        "for": "https://maps.example.org/fields/links/a",
+    }
+
+
+async def test_an_untrusted_client_cannot_choose_the_links() -> None:
+    async with client_of(assembled(), address="203.0.113.9") as client:
+        answer = (await client.get("/links/a", headers=FORWARDED)).json()
+    assert answer["for"] == "http://inside:8000/links/a"
+
+
+async def test_a_public_url_decides_alone() -> None:
+    async with client_of(assembled(public_url="https://yard.example.org/a/b/")) as client:
+        answer = (await client.get("/links/a", headers=FORWARDED)).json()
+    assert answer["for"] == "https://yard.example.org/a/b/links/a"
+
+
+async def test_a_prefix_that_equals_the_start_of_a_path_is_still_added(client: httpx.AsyncClient) -> None:
+    answer = (await client.get("/links/a", headers={"X-Forwarded-Prefix": "/links"})).json()
+    assert answer["for"] == "http://inside:8000/links/links/a"
+
+
+async def test_applications_under_one_origin_build_their_own_links() -> None:
+    outer = FastAPI()
+    answer_with_problems(outer, {})
+    inner = application()
+    outer.router.default = OneOrigin({"/stac": inner}, outer.router.default)
+    async with client_of(assembled(outer)) as client:
+        answer = (await client.get("/stac/links/a", headers=FORWARDED)).json()
+        assert answer["for"] == "https://maps.example.org/fields/stac/links/a"
+        assert answer["base"] == "https://maps.example.org/fields/stac/"
+        assert (await client.get("/stacks")).status_code == 404
+        assert 'operation="/links/{name}"' in (await client.get("/metrics")).text
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "detail"),
+    [
+        ("/fails/invalid", 400, "north is below south"),
+        ("/fails/missing", 404, "there is no field 7"),
+        ("/fails/busy", 503, "all connections are busy"),
+        ("/fails/upstream", 404, "'no such band'"),
+        ("/nowhere", 404, "Not Found"),
+        ("/number/seven", 400, "number: Input should be a valid integer"),
+    ],
+)
+async def test_an_error_is_a_problem_that_says_what_to_change(
+    client: httpx.AsyncClient, path: str, status: int, detail: str
+) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert detail in problem["detail"]
+    assert problem["description"] == problem["detail"]
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(("how", "status"), [("bug", 500), ("cancelled", 503), ("gone", 503)])
+async def test_no_server_error_tells_what_is_inside(client: httpx.AsyncClient, how: str, status: int) -> None:
+    answer = await client.get(f"/fails/{how}")
+    assert answer.status_code == status
+    assert "SELECT" not in answer.text
+    assert "/var" not in answer.text
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert answer.headers["x-request-id"]
+
+
+async def test_a_problem_names_the_parameter(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/fails/invalid")).json()["parameter"] == "bbox"
+    assert (await client.get("/number/seven")).json()["parameter"] == "number"
+    broken = await client.post("/body", content="{", headers={"content-type": "application/json"})
+    assert broken.status_code == 400
+    assert broken.json()["parameter"] == "body"
+
+
+async def test_the_second_request_with_the_tag_of_the_first_is_answered_304(client: httpx.AsyncClient) -> None:
+    first = await client.get("/text")
+    tag = first.headers["etag"]
+    second = await client.get("/text", headers={"If-None-Match": f'"other", {tag}'})
+    assert (second.status_code, second.content) == (304, b"")
+    assert second.headers["etag"] == tag
+    assert (await client.get("/text", headers={"If-None-Match": '"other"'})).status_code == 200
+
+
+async def test_streams_and_errors_carry_no_tag(client: httpx.AsyncClient) -> None:
+    assert "etag" not in (await client.get("/stream")).headers
+    assert "etag" not in (await client.get("/fails/missing")).headers
+
+
+async def test_text_is_compressed_and_images_and_ranges_are_not(client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", "/text", headers={"Accept-Encoding": "gzip"}) as answer:
+        raw = b"".join([chunk async for chunk in answer.aiter_raw()])
+    assert gzip.decompress(raw) == b"field " * 500
+    for path, headers in [("/image", {}), ("/text", {"Range": "bytes=0-9"})]:
+        answer = await client.get(path, headers={"Accept-Encoding": "gzip, br", **headers})
+        assert "content-encoding" not in answer.headers, path
+
+
+async def test_images_may_be_kept_and_documents_are_asked_for_again(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/image")).headers["cache-control"] == "public, max-age=60"
+    assert (await client.get("/text")).headers["cache-control"] == "no-cache"
+
+
+async def test_a_browser_elsewhere_may_read_answers_and_errors(client: httpx.AsyncClient) -> None:
+    for path in ("/text", "/fails/bug"):
+        answer = await client.get(path, headers={"Origin": "https://elsewhere.example"})
+        assert answer.headers["access-control-allow-origin"] == "*", path
+
+
+async def test_a_request_id_is_kept_if_it_is_a_plain_word_and_made_otherwise(client: httpx.AsyncClient) -> None:
+    kept = await client.get("/text", headers={"X-Request-ID": "field-7-tile-1"})
+    assert kept.headers["x-request-id"] == "field-7-tile-1"
+    made = await client.get("/text", headers={"X-Request-ID": "a\tb <script>"})
+    assert made.headers["x-request-id"].isalnum()
+
+
+async def test_the_access_log_is_one_json_line_without_the_query(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="stacyard.access"):
+        await client.get("/number/7?token=secret")
+        await client.get("/healthz")
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "stacyard.access"]
+    assert len(lines) == 1
+    assert lines[0] | {"ms": 0, "request_id": ""} == {
+        "service": "test",
+        "method": "GET",
+        "path": "/number/7",
+        "status": 200,
+        "bytes": 1,
+        "ms": 0,
+        "client": "127.0.0.1",
+        "request_id": "",
+    }
+
+
+async def test_metrics_count_by_operation_and_never_by_id(client: httpx.AsyncClient) -> None:
+    for number in range(5):
+        await client.get(f"/number/{number}")
+    await client.get("/nowhere/1")
+    metrics = (await client.get("/metrics")).text
+    labels = 'method="GET",operation="/number/{number}",service="test"'
+    assert f'stacyard_http_requests_total{{{labels},status="200"}} 5.0' in metrics
+    assert f"stacyard_http_request_duration_seconds_count{{{labels}}} 5.0" in metrics
+    assert 'stacyard_http_requests_in_flight{service="test"} 1.0' in metrics
+    assert "/nowhere" not in metrics
+
+
+async def test_readiness_sees_a_failing_check_and_liveness_does_not() -> None:
+    async def passes() -> None:
+        return
+
+    async def fails() -> None:
+        raise ConnectionError(SECRET)
+
+    app = application()
+    assemble(app, http=HttpSettings(), service="test", ready={"database": fails, "storage": passes})
+    async with client_of(app) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        ready = await client.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.json()["checks"] == {"database": "failed", "storage": "ok"}
+    assert SECRET not in ready.text
