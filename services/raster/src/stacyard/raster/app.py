@@ -15,7 +15,6 @@ from rio_tiler.errors import InvalidBufferSize, InvalidPointDataError, PointOuts
 from starlette.templating import Jinja2Templates
 from titiler.core.errors import DEFAULT_STATUS_CODES
 from titiler.core.factory import AlgorithmFactory, ColorMapFactory, MultiBaseTilerFactory, TilerFactory, TMSFactory
-from titiler.core.utils import update_openapi
 from titiler.extensions import stacRenderExtension, wmtsExtension
 from titiler.mosaic.errors import MOSAIC_STATUS_CODES
 from titiler.mosaic.extensions import wmts as mosaic_wmts
@@ -27,6 +26,7 @@ from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import SyncDatabase
 from stacyard.core.health import ReadyCheck
 from stacyard.core.logs import log_to_standard_error
+from stacyard.core.openapi import serve_definition
 from stacyard.core.pgstac import BaseItems
 from stacyard.core.storage import Storage
 from stacyard.raster.landing import landing_router
@@ -87,12 +87,12 @@ def create_app(settings: RasterSettings | None = None, *, mounted: bool = False)
             database.close()
 
     app = FastAPI(title=settings.title, openapi_url="/api", docs_url="/api.html", redoc_url=None, lifespan=lifespan)
-    update_openapi(app)
     app.state.dbpool = reader
     app.state.base_items = BaseItems()
     app.state.readable_assets = ReadableAssets(settings.storage.readable)
     app.state.ready_checks = _ready_checks(reader, Storage(settings.storage.readable))
     _add_routes(app, settings, writer)
+    serve_definition(app)
     answer_with_problems(app, STATUSES)
     if not mounted:
         log_to_standard_error()

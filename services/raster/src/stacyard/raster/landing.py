@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.templating import Jinja2Templates
-from titiler.core.models.OGC import Conformance, Landing
+from titiler.core.models.OGC import Conformance
 from titiler.core.resources.enums import MediaType
 from titiler.core.utils import accept_media_type, create_html_response
 
@@ -31,7 +31,8 @@ def landing_router(title: str, conforms_to: Iterable[str], templates: Jinja2Temp
     router = APIRouter(tags=["OGC Common"])
     classes = sorted(_COMMON | set(conforms_to))
 
-    @router.get("/", response_model=Landing, response_model_exclude_none=True, summary="Landing page")
+    # no response model: upstream's would percent-encode the braces of the templates
+    @router.get("/", summary="Landing page")
     def landing(request: Request, output: Format = None) -> Any:
         data = {"title": title, "links": _links(request)}
         return _answer(request, data, output, template="landing", title=title)

@@ -13,6 +13,7 @@ from stac_fastapi.pgstac.app import instantiate_api
 from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
+from stacyard.core.openapi import serve_definition
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import connection_getter
 from stacyard.stac.settings import StacSettings
@@ -53,6 +54,7 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
     app.state.stacyard = settings
     app.state.get_connection = connection_getter(reader, writer)
     app.state.ready_checks = {"database": reader.ping}
+    serve_definition(app)
     answer_with_problems(app, DEFAULT_STATUS_CODES)
     if not mounted:
         log_to_standard_error()

@@ -21,6 +21,8 @@ from stacyard.stac.settings import StacSettings
 
 # https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search
 _DEFAULT_LIMIT = 10
+# https://github.com/stac-api-extensions/sort
+_SORT_1_0 = ("https://api.stacspec.org/v1.0.0/item-search#sort", "https://api.stacspec.org/v1.0.0/ogcapi-features#sort")
 
 
 @attr.s
@@ -28,6 +30,14 @@ class CatalogClient(CoreCrudClient):
     """Answers with what stac-fastapi-pgstac finds, for callers who may read it, with hrefs they can use."""
 
     landing_page_id: str = attr.ib(default="stacyard", kw_only=True)
+
+    def conformance_classes(self) -> list[str]:
+        """Upstream's classes, and the sort extension's first version, which its second one contains.
+
+        Clients such as pystac-client look for 1.0 and would not sort otherwise.
+        """
+        classes: list[str] = super().conformance_classes()
+        return sorted({*classes, *(_SORT_1_0 if any(name.endswith("#sort") for name in classes) else ())})
 
     async def get_search(self, request: Request, **parameters: Any) -> ItemCollection:
         """`GET /search`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import jinja2
@@ -15,8 +15,17 @@ from tipg.factory import Endpoints
 from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
+from stacyard.core.openapi import serve_definition
+from stacyard.vector.checks import check_bbox, check_filter, check_tile
 from stacyard.vector.layers import Layers, Pool, fresh_layers, readable_layer
 from stacyard.vector.settings import VectorSettings
+
+#: Status by exception of tipg. Where it says 422, OGC API Features asks for 400.
+STATUSES: Mapping[type[Exception], int] = {
+    kind: 400 if status == 422 else status for kind, status in DEFAULT_STATUS_CODES.items()
+}
+
+_BEFORE_EACH = (check_bbox, check_filter, check_tile, fresh_layers)
 
 
 def create_app(settings: VectorSettings | None = None, *, mounted: bool = False) -> FastAPI:
@@ -50,8 +59,9 @@ def create_app(settings: VectorSettings | None = None, *, mounted: bool = False)
         collection_dependency=readable_layer,
         extensions=[viewerExtension()],
     )
-    app.include_router(endpoints.router, dependencies=[Depends(fresh_layers)])
-    answer_with_problems(app, DEFAULT_STATUS_CODES)
+    app.include_router(endpoints.router, dependencies=[Depends(check) for check in _BEFORE_EACH])
+    serve_definition(app)
+    answer_with_problems(app, STATUSES)
     if not mounted:
         log_to_standard_error()
         assemble(app, http=settings.http, service="vector", ready=app.state.ready_checks)

@@ -6,14 +6,14 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import FastAPI, Path, Request
 from tipg.collections import Collection, register_collection_catalog
-from tipg.dependencies import CollectionParams
 
 from stacyard.core.access import check_read
 from stacyard.core.database import AsyncConnection, AsyncDatabase
+from stacyard.core.errors import NotFound
 from stacyard.core.revision import READ_REVISIONS, RevisionPoll
 from stacyard.vector.settings import VectorSettings
 
@@ -75,7 +75,9 @@ def readable_layer(
     """Dependency of the routes of one layer.
 
     Raises:
-        fastapi.HTTPException: there is no such layer.
+        NotFound: there is no such layer.
     """
     check_read(request, layer=collectionId)
-    return cast(Collection, CollectionParams(request, collectionId))
+    if collectionId not in request.app.state.collection_catalog["collections"]:
+        raise NotFound(f"there is no layer {collectionId!r}; /collections lists those that there are")
+    return request.app.state.collection_catalog["collections"][collectionId]

@@ -1,0 +1,105 @@
+"""What is asked for, by name: the demo's data, paths for ours and for stock, and when an answer counts."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import morecantile
+import psycopg
+
+from stacyard.core.database import connect
+from stacyard.core.settings import DatabaseSettings
+
+_TILES = morecantile.tms.get("WebMercatorQuad")
+Paths = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A service, the paths of one round (made from a seed, so that rounds differ and sides do not), and the check."""
+
+    service: str
+    paths: Callable[[DatabaseSettings, random.Random], Paths]
+    accepts: Callable[[int, bytes], bool]
+    about: str
+
+
+def _has_features(status: int, body: bytes) -> bool:
+    return status == 200 and len(json.loads(body)["features"]) > 0
+
+
+def _is_item(status: int, body: bytes) -> bool:
+    return status == 200 and json.loads(body)["type"] == "Feature"
+
+
+def _is_image(status: int, body: bytes) -> bool:
+    return status == 200 and len(body) > 500
+
+
+def _is_tile(status: int, body: bytes) -> bool:
+    return status == 200 and len(body) > 0
+
+
+def _searches(limit: int) -> Callable[[DatabaseSettings, random.Random], Paths]:
+    def paths(_: DatabaseSettings, chance: random.Random) -> Paths:
+        boxes = [(chance.uniform(-124, -80), chance.uniform(25, 40)) for _ in range(60)]
+        return [f"/search?collections=naip&limit={limit}&bbox={west:.5f},{south:.5f},-66,49.5" for west, south in boxes]
+
+    return paths
+
+
+def _items(database: DatabaseSettings, chance: random.Random) -> Paths:
+    with connect(database.url("reader"), application_name="stacyard-bench") as connection:
+        rows = connection.execute("SELECT id FROM pgstac.items WHERE collection = 'naip'").fetchall()
+    return [f"/collections/naip/items/{row[0]}" for row in chance.sample(rows, 200)]
+
+
+def _extent(connection: psycopg.Connection[tuple[object, ...]], collection: str) -> tuple[float, float, float, float]:
+    row = connection.execute(
+        "SELECT ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e) "
+        "FROM (SELECT ST_Extent(geometry) AS e FROM pgstac.items WHERE collection = %s) AS extent",
+        [collection],
+    ).fetchone()
+    if row is None or row[0] is None:
+        raise RuntimeError(f"collection {collection!r} is empty; run ./stacyard demo --once first")
+    west, south, east, north = (float(str(value)) for value in row)
+    return west, south, east, north
+
+
+def _mosaic_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
+    with connect(database.url("reader"), application_name="stacyard-bench") as connection:
+        west, south, east, north = _extent(connection, "landsat8-paraguay")
+    width, height = (east - west) / 4, (north - south) / 4
+    tiles = list(_TILES.tiles(west + width, south + height, east - width, north - height, zooms=[11, 12, 13]))
+    query = "assets=red&assets=green&assets=blue&rescale=5950,8950&tilesize=256"
+    return [
+        f"/collections/landsat8-paraguay/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}?{query}"
+        for tile in chance.sample(tiles, min(40, len(tiles)))
+    ]
+
+
+def _vector_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
+    with connect(database.url("reader"), application_name="stacyard-bench") as connection:
+        row = connection.execute(
+            "SELECT ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e) FROM "
+            "(SELECT ST_Extent(geom) AS e FROM features.parcels) AS extent"
+        ).fetchone()
+    if row is None or row[0] is None:
+        raise RuntimeError("the layer features.parcels is empty; run ./stacyard demo --once first")
+    tiles = list(_TILES.tiles(*(float(value) for value in row), zooms=list(range(10, 18))))
+    return [
+        f"/collections/features.parcels/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}"
+        for tile in chance.sample(tiles, min(120, len(tiles)))
+    ]
+
+
+WORKLOADS = {
+    "search": Workload("stac", _searches(10), _has_features, "GET /search by bbox, limit 10, 1,000 NAIP items"),
+    "search-100": Workload("stac", _searches(100), _has_features, "GET /search by bbox, limit 100"),
+    "item": Workload("stac", _items, _is_item, "an item by its id"),
+    "mosaic-tile": Workload("raster", _mosaic_tiles, _is_image, "true-colour tile of two overlapping scenes, no cache"),
+    "vector-tile": Workload("vector", _vector_tiles, _is_tile, "tile of the parcels from PostGIS, no cache"),
+}

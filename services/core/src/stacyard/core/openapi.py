@@ -1,0 +1,25 @@
+"""The API definition of a service, with the address under which the client sees it."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+# OGC API Common 1.0, section 7.7.2, asks for this media type
+_MEDIA_TYPE = "application/vnd.oai.openapi+json;version=3.0"
+
+
+def serve_definition(app: FastAPI) -> None:
+    """Serve the definition with an absolute server URL, in place of FastAPI's own route, which knows a path only."""
+
+    async def definition(request: Request) -> Response:
+        server = {"url": str(request.base_url).rstrip("/")}
+        return JSONResponse({**app.openapi(), "servers": [server]}, media_type=_MEDIA_TYPE)
+
+    if app.openapi_url is None:
+        raise ValueError(f"{app.title} has no openapi_url, so there is no definition to serve")
+    route = Route(app.openapi_url, definition, name="openapi", include_in_schema=False)
+    routes = app.router.routes
+    routes[:] = [route, *(known for known in routes if getattr(known, "path", None) != app.openapi_url)]

@@ -1,0 +1,64 @@
+"""What tipg would let through to a crash: checked before it sees the request."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from cql2 import Expr
+from fastapi import Query, Request
+from morecantile import Tile
+from morecantile.defaults import tms as matrix_sets
+
+from stacyard.core.errors import InvalidRequest, NotFound
+
+
+def check_bbox(bbox: Annotated[str | None, Query(include_in_schema=False)] = None) -> None:
+    """Dependency: let a bounding box of 4 or 6 numbers pass.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if not bbox:
+        return
+    try:
+        numbers = [float(part) for part in bbox.split(",")]
+    except ValueError as error:
+        raise InvalidRequest(f"a bbox is made of numbers, {bbox!r} is not", parameter="bbox") from error
+    if len(numbers) not in (4, 6):
+        raise InvalidRequest(f"a bbox has 4 or 6 numbers, {bbox!r} has {len(numbers)}", parameter="bbox")
+
+
+def check_filter(
+    text: Annotated[str | None, Query(alias="filter", include_in_schema=False)] = None,
+    language: Annotated[str | None, Query(alias="filter-lang", include_in_schema=False)] = None,
+) -> None:
+    """Dependency: let a CQL2 filter pass that can be parsed.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    if not text:
+        return
+    try:
+        Expr(json.loads(text) if language == "cql2-json" else text).validate()
+    except Exception as error:
+        # cql2 raises bare exceptions
+        raise InvalidRequest(f"this filter is not valid CQL2: {error}", parameter="filter") from error
+
+
+def check_tile(request: Request) -> None:
+    """Dependency: let a tile pass that its tile matrix set has.
+
+    Raises:
+        NotFound: the matrix set has no such zoom, or no such row or column at this zoom.
+    """
+    path = request.path_params
+    if not {"tileMatrixSetId", "z", "x", "y"} <= path.keys() or path["tileMatrixSetId"] not in matrix_sets.list():
+        return
+    matrix_set = matrix_sets.get(path["tileMatrixSetId"])
+    z, x, y = path["z"], path["x"], path["y"]
+    if all(part.isdigit() for part in (z, x, y)) and not matrix_set.is_valid(Tile(int(x), int(y), int(z))):
+        raise NotFound(
+            f"{matrix_set.id} has no tile {z}/{x}/{y}: its zooms are {matrix_set.minzoom} to {matrix_set.maxzoom}"
+        )
