@@ -1,0 +1,1 @@
+"""What is done to one item: functions from values to values, which know neither ledger nor catalog."""

@@ -1,0 +1,108 @@
+"""What the ingestor's tests share: a place to ingest from and into, and the demo's recipes under ids of their own."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from rich.console import Console
+
+from stacyard.core.settings import DatabaseSettings, StorageSettings
+from stacyard.ingestor.commands import ingest, retry_run
+from stacyard.ingestor.report import RunSummary
+from stacyard.ingestor.settings import IngestorSettings
+
+DEMO = Path(__file__).parents[2] / "demo"
+_numbers = itertools.count(1)
+
+
+def recipe_of(product: str, collection: str, target: Path, **changes: str) -> Path:
+    """A demo recipe under another collection id, with texts replaced."""
+    original = (DEMO / product / "recipe.yaml").read_text()
+    known = next(line for line in original.splitlines() if line.startswith("  id: "))
+    text = original.replace(known, f"  id: {collection}", 1)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    target.write_text(text)
+    return target
+
+
+@dataclass
+class Yard:
+    """A database, a storage and a work directory to ingest with."""
+
+    database: DatabaseSettings
+    storage: StorageSettings
+    directory: Path
+    settings: IngestorSettings = field(init=False)
+    output: io.StringIO = field(default_factory=io.StringIO)
+
+    def __post_init__(self) -> None:
+        self.settings = IngestorSettings(work_directory=self.directory / "work", processes=2, flush_seconds=0.2)
+
+    def collection_id(self, name: str) -> str:
+        return f"{name}-{next(_numbers)}"
+
+    def ingest(self, recipe: Path, *sources: Path) -> RunSummary:
+        summary = ingest(
+            [str(source) for source in sources],
+            recipe,
+            database=self.database,
+            storage=self.storage,
+            settings=self.settings,
+            console=Console(file=self.output, width=300),
+        )
+        assert summary.counts.add_up
+        assert self.left_in_work() == []
+        return summary
+
+    def retry(self, run: int) -> RunSummary:
+        return retry_run(
+            run,
+            database=self.database,
+            storage=self.storage,
+            settings=self.settings,
+            console=Console(file=self.output, width=300),
+        )
+
+    def left_in_work(self) -> list[Path]:
+        work = self.settings.work_directory
+        return sorted(work.rglob("*")) if work.exists() else []
+
+    def connect(self) -> psycopg.Connection[dict[str, object]]:
+        return psycopg.connect(self.database.url("ingest"), row_factory=dict_row, autocommit=True)
+
+    def query(self, statement: str, *parameters: object) -> list[dict[str, object]]:
+        with self.connect() as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def items(self, collection: str) -> dict[str, dict[str, object]]:
+        rows = self.query(
+            "SELECT id, pgstac.get_item(id, collection) AS item FROM pgstac.items WHERE collection = %s", collection
+        )
+        found = {str(row["id"]): row["item"] for row in rows}
+        assert len(found) == len(rows), "an item is in the catalog twice"
+        return found
+
+    def environment(self) -> dict[str, str]:
+        """Settings for a process of its own."""
+        return {
+            "STACYARD_DATABASE_INGEST_URL": self.database.url("ingest"),
+            "STACYARD_STORAGE_ASSETS": self.storage.assets,
+            "STACYARD_INGEST_WORK_DIRECTORY": str(self.settings.work_directory),
+            "STACYARD_INGEST_PROCESSES": "1",
+            "STACYARD_INGEST_FLUSH_SECONDS": "0.05",
+        }
+
+
+@pytest.fixture
+def yard(database_settings: DatabaseSettings, tmp_path: Path) -> Yard:
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    return Yard(database_settings, StorageSettings(assets=assets.as_uri()), tmp_path)
