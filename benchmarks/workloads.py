@@ -89,7 +89,8 @@ def _vector_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
         ).fetchone()
     if row is None or row[0] is None:
         raise RuntimeError("the layer features.parcels is empty; run ./stacyard demo --once first")
-    tiles = list(_TILES.tiles(*(float(value) for value in row), zooms=list(range(10, 18))))
+    west, south, east, north = (float(value) for value in row)
+    tiles = list(_TILES.tiles(west, south, east, north, zooms=list(range(10, 18))))
     return [
         f"/collections/features.parcels/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}"
         for tile in chance.sample(tiles, min(120, len(tiles)))

@@ -6,19 +6,40 @@ import io
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.rows import dict_row
+from pydantic import SecretStr
 from rich.console import Console
 
+from stacyard.core.database import connect
+from stacyard.core.migrate import migrate
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.commands import ingest, retry_run
 from stacyard.ingestor.report import RunSummary
 from stacyard.ingestor.settings import IngestorSettings
+from stacyard.vector.functions import catalog_functions
 
+NAME = "ingestor_tests"
 DEMO = Path(__file__).parents[2] / "demo"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def database_settings(database_settings: DatabaseSettings) -> DatabaseSettings:
+    """A database of their own in the session's cluster, so that others find there what they put there."""
+    with connect(database_settings.url("owner"), application_name="test") as owner:
+        owner.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+    urls = {
+        f"{role}_url": SecretStr(urlsplit(database_settings.url(role))._replace(path=f"/{NAME}").geturl())
+        for role in ("owner", "ingest", "writer", "reader")
+    }
+    own = database_settings.model_copy(update=urls)
+    migrate(own.url("owner"), repeatable=[catalog_functions()])
+    return own
 
 
 def recipe_of(product: str, collection: str, target: Path, **changes: str) -> Path:

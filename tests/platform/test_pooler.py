@@ -140,7 +140,7 @@ def test_fifty_clients_share_two_connections_and_nothing_is_left_on_them(
         assert owner.execute(ROWS_WRITTEN).fetchone() == written, "a read wrote to the database"
 
     said = statements(log, start)
-    assert len(said) > 100, "the statement log must have been read"
+    assert len(said) > 60, "the statement log must have been read"
     assert not [statement for statement in said if PINS.search(statement)]
     assert not [statement for statement in said if WRITES.search(statement)]
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_work_directory() -> Path:
+    """A directory that no other user of the machine can have made before: below the user's own cache."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "stacyard" / "ingest"
 
 
 class IngestorSettings(BaseSettings):
@@ -16,11 +21,15 @@ class IngestorSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STACYARD_INGEST_", extra="ignore")
 
     work_directory: Path = Field(
-        default_factory=lambda: Path(tempfile.gettempdir()) / "stacyard-ingest",
-        description="Where files are converted; needs about the size of one item for each process.",
+        default_factory=default_work_directory,
+        description="Where files are converted; needs about the size of one item for each process. Default: "
+        "stacyard/ingest below the user's cache directory.",
     )
     processes: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, le=64, description="Items that are converted at once."
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=64,
+        description="Items that are converted at once. Default: one a core.",
     )
     lease_seconds: float = Field(
         900.0, ge=1, description="A task whose worker has not been heard of for so long is given to another."

@@ -99,7 +99,9 @@ class HttpSettings(BaseSettings):
         default_factory=lambda: ["127.0.0.0/8", "::1/128"],
         description="Networks whose X-Forwarded-Proto, -Host and -Prefix are believed; '*' believes all.",
     )
-    cors_origins: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["*"])
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=lambda: ["*"], description="Origins whose pages may read answers; '*' for all."
+    )
     json_cache_control: str = Field("no-cache", description="Cache-Control of JSON answers: revalidate by ETag.")
     tile_cache_control: str = Field("public, max-age=60", description="Cache-Control of tiles and images.")
     access_log: bool = Field(True, description="One JSON line a request on standard error.")

@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[5]
 _PACKAGES = [
     *(f"services/{name}/src" for name in ("core", "stac", "raster", "vector", "local")),
     "ingestor/src",
+    "benchmarks",
 ]
 
 

@@ -179,6 +179,14 @@ def migrate() -> None:
     _say(f"{len(done)} steps done" if done else "the database is what this version needs")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def bench(context: typer.Context) -> None:
+    """Measure against the stock services, side by side in one run: NAME [--json FILE]; `all` for every workload."""
+    from stacyard.local.bench import run_benchmarks
+
+    raise typer.Exit(run_benchmarks(_settings(), context.args, _say))
+
+
 @app.command()
 def doctor() -> None:
     """Say what is missing or wrong on this machine, and how to mend it."""

@@ -13,10 +13,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from stacyard.local import explorer
 
-#: MapLibre makes its workers from blobs and sets styles on elements; pictures come from this origin and from canvases.
+#: Everything the page needs is of this origin: MapLibre's worker is a file of the build, its styles are set by script.
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; worker-src 'self' blob:; connect-src 'self'; "
+    "object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
 )
 
 _NOT_BUILT = (

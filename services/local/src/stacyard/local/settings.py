@@ -33,7 +33,10 @@ class LocalSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address on which the local platform listens.")
     port: int = Field(8080, ge=0, le=65535, description="Port on which the local platform listens; 0 takes a free one.")
     workers: int = Field(
-        default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, le=64, description="Server processes."
+        default_factory=lambda: max(2, os.cpu_count() or 1),
+        ge=1,
+        le=64,
+        description="Server processes. Default: one a core, at least two.",
     )
     demo_dir: Path | None = Field(None, description="Folder of the demo's recipes and data, if not beside the source.")
 

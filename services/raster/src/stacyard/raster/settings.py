@@ -14,7 +14,6 @@ class RasterSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STACYARD_RASTER_", extra="ignore")
 
     title: str = Field("stacyard raster", description="Title of the landing page.")
-    items_limit: int = Field(100, ge=1, le=1000, description="Items that one tile or point may be made of.")
 
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)

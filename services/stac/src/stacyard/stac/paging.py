@@ -6,7 +6,7 @@ import re
 
 from stacyard.core.errors import InvalidRequest
 
-_TOKEN = re.compile(r"(next|prev):[^:\s]+(:[^\s]+)?")
+_TOKEN = re.compile(r"(next|prev):[^:\s]+(:[^:\s]+)?")
 
 
 def check_token(token: str | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from stac_fastapi.pgstac.config import Settings as UpstreamSettings
@@ -28,6 +30,7 @@ class StacSettings(BaseSettings):
         """The settings of stac-fastapi-pgstac."""
         return UpstreamSettings(
             stac_fastapi_title=self.title,
+            stac_fastapi_version=version("stacyard-stac"),
             stac_fastapi_description=self.description,
             stac_fastapi_landing_id=self.catalog_id,
             enable_transactions_extensions=self.transactions,
