@@ -10,6 +10,8 @@ from typing import Protocol
 
 from starlette.requests import Request
 
+from stacyard.core.errors import Forbidden, NotFound
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -34,8 +36,8 @@ class Access(Protocol):
         """Let the read pass.
 
         Raises:
-            stacyard.core.errors.NotFound: the caller may not know of the resource.
-            stacyard.core.errors.Forbidden: the caller knows of it and may not read it.
+            NotFound: the caller may not know of the resource.
+            Forbidden: the caller knows of it and may not read it.
         """
 
 
@@ -52,7 +54,16 @@ def check_read(
     """Ask the policy of the request's application.
 
     Raises:
-        stacyard.core.errors.NotFound, stacyard.core.errors.Forbidden: the policy refuses.
+        NotFound, Forbidden: the policy refuses.
     """
     policy: Access = getattr(request.app.state, "access", None) or PublicAccess()
     policy.check_read(Caller(), Resource(collection=collection, item=item, layer=layer))
+
+
+def may_read(request: Request, *, collection: str | None = None, layer: str | None = None) -> bool:
+    """Whether something belongs in a list for this caller."""
+    try:
+        check_read(request, collection=collection, layer=layer)
+    except (NotFound, Forbidden):
+        return False
+    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from threading import BoundedSemaphore, Event, Lock
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
@@ -134,36 +135,30 @@ class AsyncDatabase:
 
 
 class SyncDatabase:
-    """A psycopg pool for one role, for code in threads. It opens without the database and outlives its restarts."""
+    """A psycopg pool for one role, for code in threads. It opens without the database and outlives its restarts.
+
+    psycopg's pool keeps whoever waited in vain in its queue until a connection comes, so that its own bound on waiters
+    would close it for good after an outage. Waiters are therefore bounded here, and a pool that has given up reaching
+    the database is replaced.
+    """
 
     def __init__(self, settings: DatabaseSettings, role: Role, *, application_name: str) -> None:
-        self.pool: SyncPool = ConnectionPool(
-            settings.url(role),
-            min_size=0,
-            max_size=settings.pool_size,
-            # whoever would wait longer than two full turns of the pool is better told to come back
-            max_waiting=8 * settings.pool_size,
-            timeout=settings.pool_wait_seconds,
-            max_idle=settings.idle_seconds,
-            reconnect_timeout=settings.connect_timeout_seconds,
-            num_workers=1,
-            check=ConnectionPool.check_connection,
-            open=False,
-            kwargs={
-                "prepare_threshold": None,
-                "autocommit": True,
-                "application_name": application_name,
-                "connect_timeout": max(2, round(settings.connect_timeout_seconds)),
-            },
-        )
+        self._settings = settings
+        self._url = settings.url(role)
+        self._application_name = application_name
+        # whoever would wait longer than a few full turns of the pool is better told to come back
+        self._places = BoundedSemaphore(8 * settings.pool_size)
+        self._lock = Lock()
+        self._gave_up = Event()
+        self._pool = self._make()
 
     def open(self) -> None:
         """Start the pool. No connection is waited for."""
-        self.pool.open(wait=False)
+        self._pool.open(wait=False)
 
     def close(self) -> None:
         """Close the pool and its connections."""
-        self.pool.close(timeout=5)
+        self._pool.close(timeout=5)
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[TupleRow]]:
@@ -173,8 +168,43 @@ class SyncDatabase:
             Overloaded: none became free within the bounded wait; also when the database cannot be reached, since the
                 pool keeps trying in the background.
         """
-        with translate_pool_errors(), self.pool.connection() as connection:
-            yield connection
+        if not self._places.acquire(blocking=False):
+            raise Overloaded("too many requests wait for a database connection; try again shortly")
+        try:
+            with translate_pool_errors(), self._live_pool().connection() as connection:
+                yield connection
+        finally:
+            self._places.release()
+
+    def _live_pool(self) -> SyncPool:
+        if self._gave_up.is_set():
+            with self._lock:
+                if self._gave_up.is_set():
+                    given_up, self._pool = self._pool, self._make()
+                    self._pool.open(wait=False)
+                    self._gave_up.clear()
+                    given_up.close(timeout=0)
+        return self._pool
+
+    def _make(self) -> SyncPool:
+        return ConnectionPool(
+            self._url,
+            min_size=0,
+            max_size=self._settings.pool_size,
+            timeout=self._settings.pool_wait_seconds,
+            max_idle=self._settings.idle_seconds,
+            reconnect_timeout=self._settings.connect_timeout_seconds,
+            reconnect_failed=lambda _: self._gave_up.set(),
+            num_workers=1,
+            check=ConnectionPool.check_connection,
+            open=False,
+            kwargs={
+                "prepare_threshold": None,
+                "autocommit": True,
+                "application_name": self._application_name,
+                "connect_timeout": max(2, round(self._settings.connect_timeout_seconds)),
+            },
+        )
 
     def ping(self) -> None:
         """One round trip.

@@ -14,8 +14,11 @@ ReadyCheck = Callable[[], Awaitable[None]]
 _CHECK_SECONDS = 3.0
 
 
-def healthz(_: Request) -> Response:
-    """The process answers. No database and no storage is asked: a restart would not mend them."""
+async def healthz(_: Request) -> Response:
+    """The process answers. No database and no storage is asked: a restart would not mend them.
+
+    It is no plain function, because those wait for a thread, and under load all threads are busy.
+    """
     return JSONResponse({"status": "ok", "version": version("stacyard-core")}, headers={"Cache-Control": "no-store"})
 
 

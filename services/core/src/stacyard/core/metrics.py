@@ -51,8 +51,8 @@ class Metrics:
         for name, instrument in instruments.items():
             object.__setattr__(self, name, instrument)
 
-    def scrape(self, _: Request) -> Response:
-        """The `/metrics` answer."""
+    async def scrape(self, _: Request) -> Response:
+        """The `/metrics` answer; like liveness, it waits for no thread."""
         registry = self.registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

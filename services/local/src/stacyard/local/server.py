@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
@@ -20,6 +19,7 @@ from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.origin import OneOrigin
 from stacyard.core.settings import HttpSettings, StorageSettings
 from stacyard.core.storage import local_path
+from stacyard.local.assets import PublishedAssets
 from stacyard.local.pages import ExplorerPages
 from stacyard.local.processes import die_with_parent
 
@@ -73,7 +73,7 @@ def gather(parts: dict[str, FastAPI], *, storage: StorageSettings, http: HttpSet
     assets = local_path(storage.assets)
     if assets is not None:
         assets.mkdir(parents=True, exist_ok=True)
-        below["/assets"] = StaticFiles(directory=assets)
+        below["/assets"] = PublishedAssets(directory=assets)
     app.router.default = OneOrigin(below, fallback=ExplorerPages(list(parts)))
     return app
 

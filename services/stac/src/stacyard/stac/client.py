@@ -12,7 +12,7 @@ from stac_fastapi.pgstac.core import CoreCrudClient
 from stac_fastapi.pgstac.types.search import PgstacSearch
 from stac_fastapi.types.stac import Collection, Collections, Item, ItemCollection
 
-from stacyard.core.access import check_read
+from stacyard.core.access import check_read, may_read
 from stacyard.core.errors import InvalidRequest
 from stacyard.stac.assets import AssetPublisher
 from stacyard.stac.paging import check_token
@@ -56,8 +56,8 @@ class CatalogClient(CoreCrudClient):
         _check(parameters)
         found = await super().all_collections(request=request, **parameters)
         if isinstance(found, dict):
-            for collection in found["collections"]:
-                _publish(request, collection)
+            readable = [each for each in found["collections"] if may_read(request, collection=each.get("id"))]
+            found["collections"] = [_publish(request, collection) for collection in readable]
         return cast(Collections, found)
 
     async def get_collection(self, collection_id: str, request: Request, **_: Any) -> Collection:

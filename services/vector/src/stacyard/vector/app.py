@@ -16,9 +16,10 @@ from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
 from stacyard.core.openapi import serve_definition
-from stacyard.vector.checks import check_bbox, check_filter, check_tile
-from stacyard.vector.layers import Layers, Pool, fresh_layers, readable_layer
+from stacyard.vector.checks import check_bbox, check_filter
+from stacyard.vector.layers import Layers, Pool, fresh_layers, readable_layer, readable_layers
 from stacyard.vector.settings import VectorSettings
+from stacyard.vector.tiles import check_tile
 
 #: Status by exception of tipg. Where it says 422, OGC API Features asks for 400.
 STATUSES: Mapping[type[Exception], int] = {
@@ -57,6 +58,7 @@ def create_app(settings: VectorSettings | None = None, *, mounted: bool = False)
         title=settings.title,
         templates=templates,
         collection_dependency=readable_layer,
+        collections_dependency=readable_layers,
         extensions=[viewerExtension()],
     )
     app.include_router(endpoints.router, dependencies=[Depends(check) for check in _BEFORE_EACH])

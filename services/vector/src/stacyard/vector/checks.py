@@ -6,11 +6,9 @@ import json
 from typing import Annotated
 
 from cql2 import Expr
-from fastapi import Query, Request
-from morecantile import Tile
-from morecantile.defaults import tms as matrix_sets
+from fastapi import Query
 
-from stacyard.core.errors import InvalidRequest, NotFound
+from stacyard.core.errors import InvalidRequest
 
 
 def check_bbox(bbox: Annotated[str | None, Query(include_in_schema=False)] = None) -> None:
@@ -45,20 +43,3 @@ def check_filter(
     except Exception as error:
         # cql2 raises bare exceptions
         raise InvalidRequest(f"this filter is not valid CQL2: {error}", parameter="filter") from error
-
-
-def check_tile(request: Request) -> None:
-    """Dependency: let a tile pass that its tile matrix set has.
-
-    Raises:
-        NotFound: the matrix set has no such zoom, or no such row or column at this zoom.
-    """
-    path = request.path_params
-    if not {"tileMatrixSetId", "z", "x", "y"} <= path.keys() or path["tileMatrixSetId"] not in matrix_sets.list():
-        return
-    matrix_set = matrix_sets.get(path["tileMatrixSetId"])
-    z, x, y = path["z"], path["x"], path["y"]
-    if all(part.isdigit() for part in (z, x, y)) and not matrix_set.is_valid(Tile(int(x), int(y), int(z))):
-        raise NotFound(
-            f"{matrix_set.id} has no tile {z}/{x}/{y}: its zooms are {matrix_set.minzoom} to {matrix_set.maxzoom}"
-        )

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
-from fastapi import FastAPI, Path, Request
-from tipg.collections import Collection, register_collection_catalog
+from fastapi import Depends, FastAPI, Path, Request
+from tipg.collections import Collection, CollectionList, register_collection_catalog
+from tipg.dependencies import CollectionsParams
 
-from stacyard.core.access import check_read
+from stacyard.core.access import check_read, may_read
 from stacyard.core.database import AsyncConnection, AsyncDatabase
 from stacyard.core.errors import NotFound
 from stacyard.core.revision import READ_REVISIONS, RevisionPoll
@@ -81,3 +82,9 @@ def readable_layer(
     if collectionId not in request.app.state.collection_catalog["collections"]:
         raise NotFound(f"there is no layer {collectionId!r}; /collections lists those that there are")
     return request.app.state.collection_catalog["collections"][collectionId]
+
+
+def readable_layers(request: Request, layers: Annotated[CollectionList, Depends(CollectionsParams)]) -> CollectionList:
+    """Dependency of the list of layers: those that the caller may know of."""
+    readable = [layer for layer in layers["collections"] if may_read(request, layer=layer.id)]
+    return CollectionList({**layers, "collections": readable})
