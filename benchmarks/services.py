@@ -40,8 +40,8 @@ def ours(name: str, database: DatabaseSettings, storage: StorageSettings) -> Ser
 
 
 def stock(name: str, database: DatabaseSettings) -> Service:
-    """The upstream service. It writes on reads, so it gets the writer's role."""
-    url = database.url("writer")
+    """The upstream service. It writes on reads and makes functions on connections, so it gets the ingestor's role."""
+    url = database.url("ingest")
     parts = urlsplit(url)
     postgres = {
         "PGUSER": unquote(parts.username or ""),

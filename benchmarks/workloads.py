@@ -44,9 +44,18 @@ def _is_tile(status: int, body: bytes) -> bool:
 
 
 def _searches(limit: int) -> Callable[[DatabaseSettings, random.Random], Paths]:
-    def paths(_: DatabaseSettings, chance: random.Random) -> Paths:
-        boxes = [(chance.uniform(-124, -80), chance.uniform(25, 40)) for _ in range(60)]
-        return [f"/search?collections=naip&limit={limit}&bbox={west:.5f},{south:.5f},-66,49.5" for west, south in boxes]
+    def paths(database: DatabaseSettings, chance: random.Random) -> Paths:
+        with connect(database.url("reader"), application_name="stacyard-bench") as connection:
+            centres = connection.execute(
+                "SELECT ST_X(c), ST_Y(c) FROM (SELECT ST_Centroid(geometry) AS c FROM pgstac.items "
+                "WHERE collection = 'naip' ORDER BY id) AS centres"
+            ).fetchall()
+        # around an item, so that every search finds something; of random size, so that no two are the same
+        boxes = [(x, y, chance.uniform(0.3, 1.5)) for x, y in chance.choices(centres, k=60)]
+        return [
+            f"/search?collections=naip&limit={limit}&bbox={x - half:.6f},{y - half:.6f},{x + half:.6f},{y + half:.6f}"
+            for x, y, half in boxes
+        ]
 
     return paths
 
@@ -83,17 +92,15 @@ def _mosaic_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
 
 def _vector_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
     with connect(database.url("reader"), application_name="stacyard-bench") as connection:
-        row = connection.execute(
-            "SELECT ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e) FROM "
-            "(SELECT ST_Extent(geom) AS e FROM features.parcels) AS extent"
-        ).fetchone()
-    if row is None or row[0] is None:
-        raise RuntimeError("the layer features.parcels is empty; run ./stacyard demo --once first")
-    west, south, east, north = (float(value) for value in row)
-    tiles = list(_TILES.tiles(west, south, east, north, zooms=list(range(10, 18))))
+        points = connection.execute(
+            "SELECT ST_X(p), ST_Y(p) FROM (SELECT ST_PointOnSurface(geom) AS p FROM features.parcels "
+            "ORDER BY parcel_id) AS points"
+        ).fetchall()
+    # around a parcel, so that no tile is empty
+    tiles = {_TILES.tile(x, y, zoom) for x, y in points for zoom in range(10, 18)}
     return [
         f"/collections/features.parcels/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}"
-        for tile in chance.sample(tiles, min(120, len(tiles)))
+        for tile in chance.sample(sorted(tiles), min(120, len(tiles)))
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,8 +20,12 @@ from stacyard.core.database import connect
 from stacyard.core.migrate import migrate
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.commands import ingest, retry_run
+from stacyard.ingestor.ledger import Ledger
+from stacyard.ingestor.queue import TableQueue
 from stacyard.ingestor.report import RunSummary
+from stacyard.ingestor.session import Session
 from stacyard.ingestor.settings import IngestorSettings
+from stacyard.ingestor.sources.found import Found
 from stacyard.vector.functions import catalog_functions
 
 NAME = "ingestor_tests"
@@ -127,3 +132,42 @@ def yard(database_settings: DatabaseSettings, tmp_path: Path) -> Yard:
     assets = tmp_path / "assets"
     assets.mkdir()
     return Yard(database_settings, StorageSettings(assets=assets.as_uri()), tmp_path)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Queue and ledger as one worker sees them."""
+
+    queue: TableQueue
+    ledger: Ledger
+
+    def open_run(self, collection: str, *found: Found) -> int:
+        """A run in which all was found."""
+        run = self.ledger.open_run(collection=collection, recipe="", recipe_hash="h", sources=[collection])
+        self.record(run, collection, found)
+        self.ledger.discovery_finished(run)
+        return run
+
+    def record(self, run: int, collection: str, found: Sequence[Found], *, present: Sequence[str] = ()) -> None:
+        self.ledger.record(run, collection=collection, recipe_hash="h", found=found, present=present)
+
+
+Hire = Callable[[str], Worker]
+
+
+@pytest.fixture
+def hire(database_settings: DatabaseSettings) -> Iterator[Hire]:
+    """Makes workers by name, each with a session of its own."""
+    sessions: list[Session] = []
+
+    def hire(name: str) -> Worker:
+        sessions.append(Session(database_settings.url("ingest"), patience_seconds=1))
+        return Worker(TableQueue(sessions[-1], worker=name, attempts=3), Ledger(sessions[-1], worker=name, attempts=3))
+
+    yield hire
+    for session in sessions:
+        session.close()
+
+
+def found(*names: str, content: str = "1") -> list[Found]:
+    return [Found(item_id=name, source={"path": name}, content={"data": content}) for name in names]

@@ -23,5 +23,6 @@ def run_benchmarks(settings: LocalSettings, arguments: Sequence[str], report: Ca
             "STACYARD_STORAGE_ASSETS": storage(settings).assets,
             "STACYARD_DATABASE_READER_URL": connections.url("reader"),
             "STACYARD_DATABASE_WRITER_URL": connections.url("writer"),
+            "STACYARD_DATABASE_INGEST_URL": connections.url("ingest"),
         }
         return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode  # noqa: S603 - as above

@@ -69,7 +69,7 @@ async def fresh_layers(request: Request) -> None:
     await layers.refresh(request.app)
 
 
-def readable_layer(
+async def readable_layer(
     request: Request,
     collectionId: Annotated[str, Path(description="Layer, as schema.table")],  # noqa: N803
 ) -> Collection:
@@ -84,7 +84,9 @@ def readable_layer(
     return request.app.state.collection_catalog["collections"][collectionId]
 
 
-def readable_layers(request: Request, layers: Annotated[CollectionList, Depends(CollectionsParams)]) -> CollectionList:
+async def readable_layers(
+    request: Request, layers: Annotated[CollectionList, Depends(CollectionsParams)]
+) -> CollectionList:
     """Dependency of the list of layers: those that the caller may know of."""
     readable = [layer for layer in layers["collections"] if may_read(request, layer=layer.id)]
     return CollectionList({**layers, "collections": readable})
