@@ -12,7 +12,10 @@ from starlette.responses import Response
 class StacyardError(Exception):
     """Base of all our errors. The message is written for whoever must mend it and holds no secret."""
 
+    #: what a service answers
     status = 500
+    #: what a command ends with
+    exit_code = 1
 
 
 class InvalidRequest(StacyardError):

@@ -257,7 +257,7 @@ def main() -> None:
             _say(f"stacyard: a setting of {error.title} is wrong: {'; '.join(faults)}")
             sys.exit(2)
         _say(f"stacyard: {error}")
-        sys.exit(1)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":
