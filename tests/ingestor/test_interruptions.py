@@ -137,6 +137,28 @@ def test_a_worker_process_that_dies_costs_an_attempt_and_not_the_run(yard: Yard,
     assert len(yard.items(collection)) == 68
 
 
+def test_two_commands_at_the_same_time_share_one_run_and_nothing_is_done_twice(yard: Yard, tmp_path: Path) -> None:
+    collection = yard.collection_id("shared")
+    recipe = recipe_of("sentinel2_ndvi", collection, tmp_path / "recipe.yaml")
+    processes = [start(yard, DEMO / "sentinel2_ndvi", recipe) for _ in range(2)]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    tasks = yard.query(
+        "SELECT count(DISTINCT run_id) AS runs, count(*) AS tasks, count(DISTINCT item_id) AS items,"
+        " count(DISTINCT worker) AS workers, max(attempts) AS attempts, bool_or(unchanged) AS unchanged,"
+        " array_agg(DISTINCT state::text) AS states FROM stacyard.ingest_task WHERE collection = %s",
+        collection,
+    )
+    assert tasks == [
+        {"runs": 1, "tasks": 68, "items": 68, "workers": 2, "attempts": 1, "unchanged": False, "states": ["loaded"]}
+    ]
+    assert len(yard.items(collection)) == 68
+    [run] = yard.query(
+        "SELECT finished_at IS NOT NULL AS finished FROM stacyard.ingest_run WHERE collection = %s", collection
+    )
+    assert run["finished"]
+
+
 @pytest.fixture
 def own_cluster() -> Iterator[tuple[EmbeddedCluster, DatabaseSettings]]:
     """A cluster that a test may stop."""

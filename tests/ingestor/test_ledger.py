@@ -31,6 +31,37 @@ def test_one_id_with_two_contents_in_one_run_is_rejected(hire: Hire, yard: Yard)
     assert worker.ledger.counts(run).waiting == 1
 
 
+def test_an_item_that_was_incomplete_when_first_found_is_done_when_it_is_complete(hire: Hire, yard: Yard) -> None:
+    worker, collection = hire("one"), yard.collection_id("late")
+    run = worker.open_run(collection, Found(item_id="a", source={"path": "half"}, problem="asset 'b' is missing"))
+    worker.record(run, collection, [Found(item_id="a", source={"path": "whole"})])
+    assert [task.source for task in worker.queue.claim(run, limit=5)] == [{"path": "whole"}]
+
+
+def test_what_was_loaded_is_not_unchanged_once_another_content_was_worked_on(hire: Hire, yard: Yard) -> None:
+    worker, collection = hire("elsewhere:1:1"), yard.collection_id("interrupted")
+
+    def ingest(content: str, *, end: bool) -> bool:
+        """One run, which may be killed after its work and before the ledger knows; True if it was spared the work."""
+        run = worker.ledger.open_run(collection=collection, recipe="", recipe_hash="h", sources=[content])
+        worker.record(run, collection, found("a", content=content), present=["a"])
+        worker.ledger.discovery_finished(run)
+        unchanged = worker.ledger.counts(run).unchanged == 1
+        for task in worker.queue.claim(run, limit=1):
+            if end:
+                worker.ledger.loaded([task.id])
+        worker.ledger.finish(run)
+        return unchanged
+
+    assert not ingest("old", end=True)
+    assert ingest("old", end=True)
+    assert not ingest("new", end=False)
+    assert not ingest("old", end=True), "the catalog may hold the new content"
+    assert ingest("old", end=True), "once was enough"
+    assert not ingest("new", end=True)
+    assert not ingest("old", end=True)
+
+
 def test_a_file_that_changed_while_it_waited_replaces_what_was_found(hire: Hire, yard: Yard) -> None:
     worker, collection = hire("one"), yard.collection_id("changed")
     run = worker.open_run(collection, *found("a"))

@@ -147,14 +147,14 @@ def test_a_swap_whose_connection_is_cut_half_way_leaves_the_old_table_and_is_mad
         return new.pop()
 
     # a reader of the old table holds the swap where the new one is filled and the old one not yet dropped
-    with ThreadPoolExecutor() as pool, yard.connect() as reader, reader.transaction():
-        reader.execute(f"SELECT FROM features.{farm.table}")
-        ingest = pool.submit(yard.ingest, farm.recipe, farm.source)
-        first = next_blocked(set())
-        yard.query("SELECT pg_terminate_backend(%s)", first)
-        next_blocked({first})
-        assert reader.execute(f"SELECT number FROM features.{farm.table}").fetchall() == [{"number": 1}]
-        reader.execute("ROLLBACK")
+    with ThreadPoolExecutor() as pool:
+        with yard.connect() as reader, reader.transaction():
+            reader.execute(f"SELECT FROM features.{farm.table}")
+            ingest = pool.submit(yard.ingest, farm.recipe, farm.source)
+            first = next_blocked(set())
+            yard.query("SELECT pg_terminate_backend(%s)", first)
+            next_blocked({first})
+            assert reader.execute(f"SELECT number FROM features.{farm.table}").fetchall() == [{"number": 1}]
         summary = ingest.result(timeout=30)
     assert (summary.exit_code, summary.counts.loaded) == (0, 1)
     assert sorted(farm.rows()) == [1, 2]

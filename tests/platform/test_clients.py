@@ -116,7 +116,7 @@ def test_gdal_opens_a_published_asset_by_ranges(origin: str, http: httpx.Client)
 
 
 def test_gdal_reads_the_wmts_and_the_tile_that_it_advertises_decodes(
-    origin: str, http: httpx.Client, tile: morecantile.Tile
+    origin: str, http: httpx.Client, tile: morecantile.Tile, tmp_path: Path
 ) -> None:
     url = f"{origin}/raster/collections/landsat8-paraguay/WMTSCapabilities.xml"
     capabilities = http.get(url).text
@@ -128,6 +128,11 @@ def test_gdal_reads_the_wmts_and_the_tile_that_it_advertises_decodes(
     name = next(identifier for identifier in layers if identifier and "WebMercatorQuad" in identifier)
     info = json.loads(gdal("gdalinfo", "-json", f"WMTS:{url},layer={name}"))
     assert info["driverShortName"] == "WMTS"
+    left, bottom, right, top = (str(edge) for edge in TILES.xy_bounds(tile))
+    picture = tmp_path / "wmts.png"
+    window = ("-projwin", left, top, right, bottom, "-outsize", "256", "256")
+    gdal("gdal_translate", "-q", "-of", "PNG", *window, f"WMTS:{url},layer={name}", str(picture))
+    assert pixels(picture.read_bytes())[0].std() > 10, "GDAL draws the mosaic from it"
 
     resource = layers[name].find("w:ResourceURL", space)
     assert resource is not None

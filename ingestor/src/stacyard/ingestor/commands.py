@@ -11,7 +11,8 @@ from rich.console import Console
 
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.identity import worker_name
-from stacyard.ingestor.ledger import Counts, Ledger, Outcome, Run, State
+from stacyard.ingestor.ledger import Counts, Ledger, Outcome, Run
+from stacyard.ingestor.queue import Queue, TableQueue
 from stacyard.ingestor.recipe import load_recipe, parse_recipe
 from stacyard.ingestor.report import Reporter, RunSummary, print_summary
 from stacyard.ingestor.run import Platform, Runner, discover, first
@@ -43,14 +44,14 @@ def ingest(
     places = [absolute(source) for source in sources]
     found = first(discover(parsed, places))
     platform = Platform(database=database, storage=storage, settings=settings)
-    with _open(platform) as (session, ledger):
+    with _open(platform) as (session, queue, ledger):
         run = ledger.open_run(
             collection=parsed.collection.id,
             recipe=recipe.read_text(encoding="utf-8"),
             recipe_hash=parsed.hash,
             sources=places,
         )
-        runner = Runner(run, parsed, session=session, ledger=ledger, platform=platform)
+        runner = Runner(run, parsed, session=session, queue=queue, ledger=ledger, platform=platform)
         return _drive(runner, run, found, ledger, console, title=parsed.collection.id)
 
 
@@ -61,16 +62,18 @@ def retry_run(
 
     Raises:
         RunNotFound: there is no such run.
-        RunStopped: as `ingest`.
+        RecipeError: its recipe was written for another version.
+        SourceError: it has not found all its data yet, and a source is gone.
+        RunStopped: as `ingest`; or another run of the same work is not finished.
     """
     platform = Platform(database=database, storage=storage, settings=settings)
-    with _open(platform) as (session, ledger):
+    with _open(platform) as (session, queue, ledger):
         before = ledger.run(run)
-        ledger.retry(run)
         recipe = parse_recipe(before.recipe, f"recipe of run {run}")
         # a run that was killed while it looked for data looks again
         found = None if before.discovery_finished_at else first(discover(recipe, before.sources))
-        runner = Runner(run, recipe, session=session, ledger=ledger, platform=platform)
+        ledger.retry(run)
+        runner = Runner(run, recipe, session=session, queue=queue, ledger=ledger, platform=platform)
         return _drive(runner, run, found, ledger, console, title=recipe.collection.id)
 
 
@@ -90,13 +93,10 @@ def show_run(run: int, *, database: DatabaseSettings) -> RunSummary:
         return RunSummary(run=ledger.run(run), counts=ledger.counts(run), outcomes=ledger.outcomes(run))
 
 
-def failed_tasks(
-    run: int | None = None, *, database: DatabaseSettings, rejected: bool = True, limit: int = 1000
-) -> list[Outcome]:
+def failed_tasks(run: int | None = None, *, database: DatabaseSettings, limit: int = 1000) -> list[Outcome]:
     """What failed, and what was rejected, in one run or in all, with reasons."""
-    states = (State.FAILED, State.REJECTED) if rejected else (State.FAILED,)
     with _ledger(database) as ledger:
-        return ledger.outcomes(run, states=states, limit=limit)
+        return ledger.outcomes(run, limit=limit)
 
 
 def _drive(
@@ -117,11 +117,12 @@ def _drive(
 
 
 @contextmanager
-def _open(platform: Platform) -> Iterator[tuple[Session, Ledger]]:
-    patience = platform.settings.database_patience_seconds
-    session = Session(platform.database.url("ingest"), patience_seconds=patience)
+def _open(platform: Platform) -> Iterator[tuple[Session, Queue, Ledger]]:
+    settings, worker = platform.settings, worker_name()
+    session = Session(platform.database.url("ingest"), patience_seconds=settings.database_patience_seconds)
     try:
-        yield session, Ledger(session, worker=worker_name(), attempts=platform.settings.attempts)
+        queue = TableQueue(session, worker=worker, attempts=settings.attempts)
+        yield session, queue, Ledger(session, worker=worker, attempts=settings.attempts)
     finally:
         session.close()
 

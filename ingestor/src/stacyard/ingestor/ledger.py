@@ -1,22 +1,23 @@
-"""The ledger: what a run found, what became of it, and why. All SQL on its two tables is here.
+"""The ledger: what a run found, what became of it, and why.
 
-Each change of state is one conditional write, so that of two workers who want the same task one loses; each may be
-repeated after a lost connection without harm.
+Only here does a task end. Each end is one conditional write that holds for the worker that has the task, so that of two
+who did the same work one counts; each may be repeated after a lost connection without harm. Who gets a task is the
+business of `queue`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from stacyard.ingestor.errors import RunNotFound
-from stacyard.ingestor.identity import is_known_dead
+from stacyard.ingestor.errors import RunNotFound, RunStopped
 from stacyard.ingestor.session import Connection, Session
 from stacyard.ingestor.sources.found import Found
 
@@ -64,17 +65,6 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """A claimed task."""
-
-    id: int
-    key: str
-    item_id: str
-    source: dict[str, Any]
-    attempts: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """A task that was not loaded, and why."""
 
@@ -118,7 +108,7 @@ CROSS JOIN LATERAL (
     SELECT EXISTS (
         SELECT FROM stacyard.ingest_task AS other
         WHERE other.run_id = %(run)s AND other.item_id = new.item_id AND other.key <> new.key
-            AND other.source <> new.source
+            AND other.source <> new.source AND NOT (other.state = 'rejected' AND other.claimed_at IS NULL)
     ) AS found
 ) AS twin
 CROSS JOIN LATERAL (
@@ -129,11 +119,18 @@ CROSS JOIN LATERAL (
         END
     ) AS text
 ) AS problem
+LEFT JOIN LATERAL (
+    SELECT last.key, coalesce(last.claimed_at, last.changed_at) AS since FROM stacyard.ingest_task AS last
+    WHERE last.collection = %(collection)s AND last.item_id = new.item_id AND last.state = 'loaded'
+    ORDER BY last.changed_at DESC, last.id DESC LIMIT 1
+) AS last ON true
 CROSS JOIN LATERAL (
-    SELECT coalesce(new.item_id = ANY (%(present)s::text[]) AND new.key = (
-        SELECT last.key FROM stacyard.ingest_task AS last
-        WHERE last.collection = %(collection)s AND last.item_id = new.item_id AND last.state = 'loaded'
-        ORDER BY last.changed_at DESC, last.id DESC LIMIT 1
+    SELECT coalesce(new.item_id = ANY (%(present)s::text[]) AND new.key = last.key AND NOT EXISTS (
+        SELECT FROM stacyard.ingest_run AS run
+        JOIN stacyard.ingest_task AS other ON other.run_id = run.id AND other.item_id = new.item_id
+        WHERE run.collection = %(collection)s AND (run.finished_at IS NULL OR run.finished_at > last.since)
+            AND other.key <> new.key AND other.claimed_at IS NOT NULL
+            AND greatest(other.claimed_at, other.changed_at) > last.since
     ), false) AS unchanged
 ) AS known
 ORDER BY new.place
@@ -142,42 +139,6 @@ ON CONFLICT (run_id, key) DO NOTHING
 
 _DISCOVERY_FINISHED: LiteralString = """
 UPDATE stacyard.ingest_run SET discovery_finished_at = now() WHERE id = %(run)s
-"""
-
-_CLAIM: LiteralString = """
-UPDATE stacyard.ingest_task
-SET state = 'running', worker = %(worker)s, claimed_at = now(), changed_at = now(), attempts = attempts + 1
-WHERE id IN (
-    SELECT id FROM stacyard.ingest_task
-    WHERE run_id = %(run)s
-        AND (state = 'discovered' OR (state = 'running' AND worker = %(worker)s AND id <> ALL (%(holding)s::bigint[])))
-    ORDER BY id LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
-)
-RETURNING id, key, item_id, source, attempts
-"""
-
-_RENEW: LiteralString = """
-UPDATE stacyard.ingest_task SET claimed_at = now() WHERE run_id = %(run)s AND state = 'running' AND worker = %(worker)s
-"""
-
-_WORKERS: LiteralString = """
-SELECT DISTINCT worker FROM stacyard.ingest_task WHERE run_id = %(run)s AND state = 'running' AND worker IS NOT NULL
-"""
-
-_RELEASE_STALE: LiteralString = """
-UPDATE stacyard.ingest_task
-SET state = (CASE WHEN attempts >= %(limit)s THEN 'failed' ELSE 'discovered' END)::stacyard.ingest_state,
-    reason = 'its worker ' || worker || ' ended while working on it',
-    worker = NULL, changed_at = now()
-WHERE run_id = %(run)s AND state = 'running'
-    AND (worker = ANY (%(dead)s::text[]) OR claimed_at < now() - make_interval(secs => %(lease)s))
-"""
-
-_RELEASE: LiteralString = """
-UPDATE stacyard.ingest_task
-SET state = 'discovered', worker = NULL, attempts = attempts - 1, changed_at = now()
-WHERE run_id = %(run)s AND state = 'running' AND worker = %(worker)s
 """
 
 _LOADED: LiteralString = """
@@ -229,9 +190,15 @@ WITH again AS (
 SELECT count(*) FROM again
 """
 
+_SAME_WORK: LiteralString = """
+SELECT other.id FROM stacyard.ingest_run AS this JOIN stacyard.ingest_run AS other
+    USING (collection, recipe_hash, sources)
+WHERE this.id = %(run)s AND other.id <> this.id ORDER BY other.finished_at DESC NULLS FIRST LIMIT 1
+"""
+
 
 class Ledger:
-    """The ledger, as one worker sees it."""
+    """The ledger, as one worker sees it; `attempts` is how often a task is tried before it has failed."""
 
     def __init__(self, session: Session, *, worker: str, attempts: int = 3) -> None:
         self._session = session
@@ -254,8 +221,9 @@ class Ledger:
         """Write down what was found.
 
         What the catalog holds (`present`, item ids) and was last loaded from the same content counts as loaded and
-        unchanged. What has a problem is rejected with it. What is already in the run stays as it is; a file that has
-        changed since it was found replaces what was waiting.
+        unchanged, unless work on another content of it has begun since: a worker that was killed may have left that
+        in the catalog or the storage. What has a problem is rejected with it. What is already in the run stays as it
+        is; a file that has changed since it was found replaces what was waiting.
         """
         parameters = {
             "run": run,
@@ -277,38 +245,6 @@ class Ledger:
     def discovery_finished(self, run: int) -> None:
         """All there is was found."""
         self._write(_DISCOVERY_FINISHED, {"run": run})
-
-    def claim(self, run: int, *, limit: int, holding: Sequence[int] = ()) -> list[Task]:
-        """Take up to `limit` tasks in the order they were found.
-
-        `holding` are the tasks this worker knows it has; others in its name are of a claim whose answer was lost.
-        """
-        parameters = {"run": run, "worker": self._worker, "limit": limit, "holding": list(holding)}
-
-        def read(connection: Connection) -> list[Task]:
-            with connection.cursor(row_factory=class_row(Task)) as cursor:
-                return sorted(cursor.execute(_CLAIM, parameters).fetchall(), key=lambda task: task.id)
-
-        return self._session.run(read)
-
-    def renew(self, run: int) -> None:
-        """Say that this worker still works on what it has claimed."""
-        self._write(_RENEW, {"run": run, "worker": self._worker})
-
-    def release_stale(self, run: int, *, lease_seconds: float) -> int:
-        """Give back what dead or silent workers had; returns how many. Those out of attempts have failed."""
-
-        def write(connection: Connection) -> int:
-            workers = [row[0] for row in connection.execute(_WORKERS, {"run": run})]
-            dead = [name for name in workers if is_known_dead(name)]
-            parameters = {"run": run, "dead": dead, "lease": lease_seconds, "limit": self._attempts}
-            return connection.execute(_RELEASE_STALE, parameters).rowcount
-
-        return self._session.run(write)
-
-    def release(self, run: int) -> int:
-        """Give back all that this worker has, as if it had not been claimed; returns how many."""
-        return self._write(_RELEASE, {"run": run, "worker": self._worker})
 
     def loaded(self, ids: Sequence[int]) -> int:
         """Tasks whose items are in the catalog; returns how many were still this worker's."""
@@ -367,9 +303,17 @@ class Ledger:
 
         Raises:
             RunNotFound: there is none of this number.
+            RunStopped: another run of the same work is not finished.
         """
         self.run(run)
-        return int(self._one(_RETRY, {"run": run})[0])
+        try:
+            return int(self._one(_RETRY, {"run": run})[0])
+        except psycopg.errors.UniqueViolation as error:
+            other = self._one(_SAME_WORK, {"run": run})[0]
+            raise RunStopped(
+                f"run {other} does the same work and is not finished: finish it with `stacyard runs retry {other}`, "
+                f"then retry run {run} if it is still needed"
+            ) from error
 
     def _runs(self, statement: LiteralString, parameters: dict[str, Any]) -> list[Run]:
         def read(connection: Connection) -> list[Run]:
@@ -385,8 +329,3 @@ class Ledger:
 
     def _write(self, statement: LiteralString, parameters: dict[str, Any]) -> int:
         return self._session.run(lambda connection: connection.execute(statement, parameters).rowcount)
-
-
-def counts_document(counts: Counts) -> dict[str, int]:
-    """Counts as a JSON object."""
-    return asdict(counts)

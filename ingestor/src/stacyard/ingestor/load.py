@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 from pypgstac.db import PgstacDB
@@ -26,6 +27,15 @@ FROM (
     FROM pgstac.items WHERE collection = %s
 ) AS items WHERE box IS NOT NULL
 """
+
+# the database was busy; another attempt may find it idle. While others have pgSTAC's items locked, the loader ends
+# with a partition that is not there
+_PASSING = (
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.UndefinedTable,
+)
 
 
 class Catalog:
@@ -73,17 +83,20 @@ class Catalog:
         return {row[0] for row in rows}
 
     def load(
-        self, collection: str, items: Sequence[dict[str, Any]], refused: Callable[[dict[str, Any], str], object]
+        self, collection: str, items: Sequence[dict[str, Any]], refused: Callable[[dict[str, Any], str, bool], object]
     ) -> list[dict[str, Any]]:
         """Load items, replacing those of the same id, and raise the collection's revision.
 
         Args:
             collection: the id of an existing collection, which all items carry.
             items: hydrated STAC items with distinct ids and times in UTC.
-            refused: called with each item that the database refuses, and its reason.
+            refused: called with each item that the database refuses, its reason, and whether a retry may mend it.
 
         Returns:
             The items that are in the catalog now; this was looked up, not assumed.
+
+        Raises:
+            RunStopped: the database is away, or its disk is full.
         """
         if not items:
             return []
@@ -91,9 +104,14 @@ class Catalog:
             self._session.run(lambda connection: _load(connection, collection, items))
         except RunStopped:
             raise
+        except psycopg.errors.DiskFull as error:
+            raise RunStopped(
+                f"the database's disk is full ({_first_line(error)}): free some of it, then run the same command again "
+                "to go on"
+            ) from error
         except Exception as error:  # the loader raises bare Exception for items it cannot format
             if len(items) == 1:
-                refused(items[0], f"the catalog refused it: {_first_line(error)}")
+                refused(items[0], f"the catalog refused it: {_first_line(error)}", isinstance(error, _PASSING))
                 return []
             middle = len(items) // 2
             return [
@@ -103,7 +121,8 @@ class Catalog:
         there = self.present(collection, [item["id"] for item in items])
         for item in items:
             if item["id"] not in there:
-                refused(item, "it is not in the catalog after loading; look at the database's log for the partition")
+                reason = "it is not in the catalog after loading: see whether something else deletes items there"
+                refused(item, reason, True)
         return [item for item in items if item["id"] in there]
 
 

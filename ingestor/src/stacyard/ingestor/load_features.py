@@ -48,7 +48,9 @@ def replace_table(session: Session, layer: Layer, *, table: str, comment: str, c
     try:
         session.run(write)
     except psycopg.errors.DependentObjectsStillExist as error:
-        raise Rejected(f"views or functions depend on {SCHEMA}.{table}: drop them, then retry the run") from error
+        raise Rejected(
+            f"views or functions depend on {SCHEMA}.{table}: drop them, then run the same command again"
+        ) from error
 
 
 def _build(connection: Connection, layer: Layer, table: str, comment: str) -> None:

@@ -14,8 +14,9 @@ import psycopg
 from stacyard.core.errors import StorageError, Unavailable
 from stacyard.core.storage import Storage
 from stacyard.ingestor.errors import OutOfSpace, Rejected, RunStopped
-from stacyard.ingestor.ledger import Task
 from stacyard.ingestor.load_features import replace_table
+from stacyard.ingestor.queue import Task
+from stacyard.ingestor.recipe import Layer as LayerRule
 from stacyard.ingestor.recipe import Recipe
 from stacyard.ingestor.session import Session
 from stacyard.ingestor.sources.itemfiles import ItemReader
@@ -25,7 +26,7 @@ from stacyard.ingestor.stages.items import adopt
 from stacyard.ingestor.stages.publish import publish
 from stacyard.ingestor.stages.quality import accept, inspect, judge
 from stacyard.ingestor.stages.space import is_full, space_watched
-from stacyard.ingestor.stages.vectors import read_layer, to_flatgeobuf
+from stacyard.ingestor.stages.vectors import Layer, read_layer, to_flatgeobuf
 
 # a retry can mend these; every other error would only come again
 _PASSING = (StorageError, Unavailable, psycopg.OperationalError, OSError)
@@ -158,6 +159,7 @@ def _layer(task: Task, workshop: Workshop, directory: Path) -> dict[str, Any]:
         columns={**{column.name: column.kind for column in layer.columns}, "geometry": "geometry"},
         count=len(layer.geometries),
         title=rule.title,
+        description=_layer_description(layer, rule),
         stored=stored,
     )
     if rule.table is not None:
@@ -168,6 +170,15 @@ def _layer(task: Task, workshop: Workshop, directory: Path) -> dict[str, Any]:
         finally:
             session.close()
     return item
+
+
+def _layer_description(layer: Layer, rule: LayerRule) -> str | None:
+    parts = [rule.description.rstrip(".") + "."] if rule.description else []
+    if layer.repaired:
+        parts.append(f"Invalid geometries that were repaired: {layer.repaired}.")
+    if layer.dropped:
+        parts.append(f"Features left out because they have no geometry: {layer.dropped}.")
+    return " ".join(parts) or None
 
 
 def _tags(reports: Mapping[str, Any]) -> dict[str, str]:

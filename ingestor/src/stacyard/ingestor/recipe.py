@@ -17,7 +17,7 @@ from stacyard.ingestor.errors import RecipeError
 from stacyard.ingestor.located import read_located
 
 #: Part of every task's key; raised when the same recipe and file would now give another item or asset.
-OUTPUT_VERSION = 1
+OUTPUT_VERSION = 2
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
@@ -233,6 +233,7 @@ class Recipe(_Part):
         if self.kind == "vector":
             if not self.layers:
                 raise ValueError("kind vector needs at least one entry under layers")
+            self._tables_differ()
             if self.time is not None and self.time.tag is not None:
                 raise ValueError("time.tag is for rasters; vector files need group, datetime, or start and end")
         if self.kind == "imagery":
@@ -247,6 +248,12 @@ class Recipe(_Part):
         unknown = sorted(used - known)
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no field of files.pattern; it has {', '.join(sorted(known))}")
+
+    def _tables_differ(self) -> None:
+        tables = [layer.table for layer in self.layers if layer.table]
+        twice = sorted({table for table in tables if tables.count(table) > 1})
+        if twice:
+            raise ValueError(f"two layers fill the table {twice[0]!r}, which holds one; give each a table of its own")
 
     def _assets_exist(self) -> None:
         used = [name for render in self.renders.values() for name in render.assets]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from stacyard.ingestor.ledger import Counts, Outcome, Run, counts_document
+from stacyard.ingestor.ledger import Counts, Outcome, Run
 
 _LINE_SECONDS = 5.0
 _SHOWN = 20
@@ -145,7 +145,7 @@ def run_document(run: Run, counts: Counts) -> dict[str, Any]:
         "sources": run.sources,
         "started_at": run.started_at.isoformat(),
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-        "counts": counts_document(counts),
+        "counts": asdict(counts),
     }
 
 

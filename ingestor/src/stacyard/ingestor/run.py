@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from stacyard.ingestor.ledger import Counts, Ledger
 from stacyard.ingestor.load import Catalog
 from stacyard.ingestor.load_features import table_exists
 from stacyard.ingestor.pipeline import Prepared, Workshop
+from stacyard.ingestor.queue import Queue
 from stacyard.ingestor.recipe import Recipe
 from stacyard.ingestor.session import Session
 from stacyard.ingestor.settings import IngestorSettings
@@ -93,10 +94,13 @@ def discover(recipe: Recipe, sources: Sequence[str]) -> Iterator[Found]:
 class Runner:
     """Drives one run to its end, or to where it can go on later."""
 
-    def __init__(self, run: int, recipe: Recipe, *, session: Session, ledger: Ledger, platform: Platform) -> None:
+    def __init__(
+        self, run: int, recipe: Recipe, *, session: Session, queue: Queue, ledger: Ledger, platform: Platform
+    ) -> None:
         self._run = run
         self._recipe = recipe
         self._session = session
+        self._queue = queue
         self._ledger = ledger
         self._catalog = Catalog(session)
         self._platform = platform
@@ -120,20 +124,18 @@ class Runner:
         with interruption.watched(), self._directory() as directory:
             if self._catalog.collection(self._recipe.collection.id) is None:
                 self._save_collection()
-            self._ledger.release_stale(self._run, lease_seconds=self._settings.lease_seconds)
-            workers = self._workers(directory)
+            self._queue.release_stale(self._run, lease_seconds=self._settings.lease_seconds)
             try:
-                finished = self._loop(found, workers, interruption, report)
+                # the workers have ended before their tasks are given back, so that nobody does the same beside them
+                with closing(self._workers(directory)) as workers:
+                    finished = self._loop(found, workers, interruption, report)
             except DatabaseAway:
                 # what this process had is given back by the next run, which sees that it is gone
                 raise
             except BaseException:
-                self._ledger.release(self._run)
+                self._queue.release(self._run)
                 raise
-            else:
-                self._ledger.release(self._run)
-            finally:
-                workers.close()
+            self._queue.release(self._run)
         self._save_collection()
         report(self._ledger.counts(self._run))
         return finished
@@ -208,7 +210,7 @@ class Runner:
         if not room:
             return False
         holding = [*workers.holding, *(prepared.task.id for prepared in self._ready)]
-        tasks = self._ledger.claim(self._run, limit=room, holding=holding)
+        tasks = self._queue.claim(self._run, limit=room, holding=holding)
         for task in tasks:
             workers.submit(task)
         return not tasks
@@ -235,15 +237,15 @@ class Runner:
         loaded = self._catalog.load(
             self._recipe.collection.id,
             list(items.values()),
-            lambda item, reason: self._ledger.failed(tasks[item["id"]], reason, retry=False),
+            lambda item, reason, retry: self._ledger.failed(tasks[item["id"]], reason, retry=retry),
         )
         self._ledger.loaded([tasks[item["id"]] for item in loaded])
         self._ready = []
 
     def _keep_lease(self) -> None:
         if time.monotonic() - self._renewed > self._settings.lease_seconds / 3:
-            self._ledger.renew(self._run)
-            self._ledger.release_stale(self._run, lease_seconds=self._settings.lease_seconds)
+            self._queue.renew(self._run)
+            self._queue.release_stale(self._run, lease_seconds=self._settings.lease_seconds)
             self._renewed = time.monotonic()
 
     def _save_collection(self) -> None:

@@ -11,8 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from stacyard.ingestor.ledger import Task
 from stacyard.ingestor.pipeline import Prepared, Workshop, prepare, prepare_item
+from stacyard.ingestor.queue import Task
 from stacyard.ingestor.recipe import Recipe
 from stacyard.ingestor.sources.itemfiles import ItemReader
 

@@ -63,11 +63,14 @@ def group_images(paths: Iterable[Path], recipe: Recipe) -> Iterator[Found]:
 def list_layers(paths: Iterable[Path], recipe: Recipe) -> Iterator[Found]:
     """Items of a vector recipe: one for each layer of each file.
 
+    A second file for a table, which holds one layer, is found as a problem.
+
     Raises:
         SourceError: no file matches at all.
     """
     pattern = _pattern(recipe)
     count = 0
+    tables: dict[str, Path] = {}
     for path in paths:
         match = pattern.fullmatch(path.name)
         if match is None:
@@ -77,6 +80,11 @@ def list_layers(paths: Iterable[Path], recipe: Recipe) -> Iterator[Found]:
             fields = _fields(match, path) | {"layer": layer.layer or path.stem}
             source = {"files": {"data": str(path)}, "fields": fields, "layer": number}
             content, problem = _hashes({"data": path, **_sidecars(path)})
+            if layer.table and tables.setdefault(layer.table, path) != path:
+                problem = (
+                    f"{path} would replace what {tables[layer.table]} puts into the table {layer.table}: "
+                    "ingest one of them, or leave `table:` out"
+                )
             yield Found(item_id=_item_id(recipe, fields), source=source, content=content, problem=problem)
     if not count:
         raise _nothing(recipe)

@@ -22,8 +22,8 @@ from stacyard.ingestor.errors import Rejected
 from stacyard.ingestor.recipe import Asset, Conversion
 from stacyard.ingestor.stages.space import PARTIAL, space_watched
 
-# what a worker's GDAL may keep of blocks, in MB; whatever the size of the raster, memory stays near this
-_CACHE_MB = 128
+#: What a worker's GDAL may keep of blocks, in MB; GDAL's own default is a share of the machine, for each worker.
+CACHE_MB = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def to_cog(source: Path, target: Path, asset: Asset, conversion: Conversion, *, 
     partial = target.with_name(f"{target.name}{PARTIAL}.tif")
     described = target.with_name(f"{target.name}.vrt")
     try:
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True), space_watched(target.parent):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True), space_watched(target.parent):
             try:
                 _write(source, partial, described, asset, conversion, threads=threads)
             except (RasterioError, *_gdal_errors()) as error:

@@ -147,6 +147,7 @@ def describe_layer(
     columns: Mapping[str, str],
     count: int,
     title: str | None,
+    description: str | None,
     stored: StoredAsset,
 ) -> dict[str, Any]:
     """The item of a vector layer.
@@ -159,6 +160,7 @@ def describe_layer(
         columns: type by column, as the table extension writes it.
         count: features.
         title: of the layer.
+        description: of the layer, and what was done to it.
         stored: the FlatGeobuf in EPSG:4326.
 
     Raises:
@@ -174,6 +176,8 @@ def describe_layer(
     }
     if title:
         properties["title"] = title
+    if description:
+        properties["description"] = description
     asset = {"href": stored.href, "type": FLATGEOBUF, "roles": ["data"], **_file(stored)}
     if title:
         asset["title"] = title

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 
 from stacyard.ingestor.errors import Rejected
 from stacyard.ingestor.recipe import Asset, Quality
+from stacyard.ingestor.stages.convert import CACHE_MB
 from stacyard.ingestor.stages.footprint import footprint
 
 # longest side of the coarse mask that outlines are drawn from
@@ -97,12 +98,10 @@ def accept(path: Path, asset: Asset) -> None:
 
     Raises:
         Rejected: it is empty, no raster, damaged, or nobody knows where on Earth it lies; each has its own reason.
+        OSError: it is gone or cannot be read now.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        raise Rejected(f"{path} cannot be read: {error.strerror}") from error
+    with path.open("rb") as file:
+        head = file.read(4)
     if not head:
         raise Rejected(f"{path} is empty (0 bytes): copy or export it again")
     try:
@@ -132,7 +131,7 @@ def inspect(path: Path, *, count_values: Sequence[int] = ()) -> RasterReport:
     Raises:
         Rejected: a block cannot be read.
     """
-    with rasterio.open(path) as dataset:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as dataset:
         height, width = dataset.height, dataset.width
         factor = max(1, math.ceil(max(height, width) / _COARSE_CELLS))
         coarse = np.zeros((math.ceil(height / factor), math.ceil(width / factor)), dtype=bool)
@@ -153,8 +152,7 @@ def inspect(path: Path, *, count_values: Sequence[int] = ()) -> RasterReport:
                 counted[value] += int(np.count_nonzero((strip[0] == value) & masks[0]))
             drawn = masks.any(axis=0)
             valid += int(np.count_nonzero(drawn))
-            rows, columns = np.nonzero(drawn)
-            coarse[(rows + int(window.row_off)) // factor, (columns + int(window.col_off)) // factor] = True
+            _outline(coarse, drawn, window, factor)
         pixels = height * width
         epsg = dataset.crs.to_epsg()
         return RasterReport(
@@ -217,6 +215,18 @@ def _strips(dataset: rasterio.DatasetReader) -> list[Window]:
         for top in range(0, dataset.height, rows)
         for left in range(0, dataset.width, columns)
     ]
+
+
+def _outline(coarse: NDArray[np.bool_], drawn: NDArray[np.bool_], window: Window, factor: int) -> None:
+    """Set the cells of the coarse mask in which a strip, shape (rows, columns), has any valid pixel."""
+    top, left = int(window.row_off), int(window.col_off)
+    rows, columns = (
+        [0, *range(factor - start % factor, length, factor)]
+        for start, length in ((top, drawn.shape[0]), (left, drawn.shape[1]))
+    )
+    cells = np.logical_or.reduceat(np.logical_or.reduceat(drawn, rows, axis=0), columns, axis=1)
+    top, left = top // factor, left // factor
+    coarse[top : top + len(rows), left : left + len(columns)] |= cells
 
 
 def _band(dataset: rasterio.DatasetReader, index: int, statistics: dict[str, float]) -> BandReport:

@@ -20,6 +20,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform
+from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
 
 from stacyard.ingestor.errors import Rejected
@@ -57,7 +58,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer ready to be written: the first column is the key; geometries are of one kind, in EPSG:4326."""
+    """A layer ready to be written: the first column is the key; geometries are of one kind, in EPSG:4326.
+
+    `repaired` geometries were invalid; `dropped` features had none, or one that encloses nothing.
+    """
 
     columns: tuple[Column, ...]
     geometries: Array
@@ -75,8 +79,6 @@ class Layer:
 def read_layer(path: Path, rule: LayerRule) -> Layer:
     """Read one layer, mend or refuse its geometry, and bring it to EPSG:4326.
 
-    Features without geometry are dropped and counted.
-
     Raises:
         Rejected: the file or layer cannot be read, has no CRS or no feature, has invalid geometry and the rule is to
             reject it, or has a key that is not unique.
@@ -86,16 +88,17 @@ def read_layer(path: Path, rule: LayerRule) -> Layer:
     try:
         name = _layer_name(path, rule)
         meta, fids, wkb, fields = pyogrio.raw.read(path, layer=name, force_2d=True, return_fids=True)
+        geometries = shapely.from_wkb(wkb)
     except (DataSourceError, DataLayerError) as error:
-        raise Rejected(f"{path} is not a vector file that OGR can read: {error}") from error
-    geometries = shapely.from_wkb(wkb)
+        raise Rejected(f"{path} is not a vector file that OGR can read: {error}; export it again") from error
+    except GEOSException as error:
+        raise Rejected(f"{path} has a geometry that cannot be read: {error}; mend it and export it again") from error
+    geometries, repaired = _valid(geometries, rule, path)
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-    dropped = int(np.count_nonzero(~there))
     if not there.any():
-        raise Rejected(f"layer {name!r} of {path} has no feature with a geometry")
-    geometries, repaired = _valid(geometries[there], rule, path)
+        raise Rejected(f"layer {name!r} of {path} has no feature with a geometry: leave it out, or export it again")
     crs = rule.crs if meta["crs"] is None else meta["crs"]
-    geometries = _to_degrees(geometries, crs, path)
+    geometries = _to_degrees(geometries[there], crs, path)
     geometry_type, geometries = _one_kind(geometries)
     columns = _columns(meta, [values[there] for values in fields], rule, path)
     return Layer(
@@ -103,7 +106,7 @@ def read_layer(path: Path, rule: LayerRule) -> Layer:
         geometries=geometries,
         geometry_type=geometry_type,
         repaired=repaired,
-        dropped=dropped,
+        dropped=int(np.count_nonzero(~there)),
     )
 
 
@@ -144,24 +147,25 @@ def _layer_name(path: Path, rule: LayerRule) -> str:
 
 
 def _valid(geometries: Array, rule: LayerRule, path: Path) -> tuple[Array, int]:
-    bad = np.flatnonzero(~shapely.is_valid(geometries))
+    bad = np.flatnonzero(~shapely.is_valid(geometries) & ~shapely.is_missing(geometries))
     if bad.size and rule.geometry == "reject":
         reason = shapely.is_valid_reason(geometries[bad[0]])
         raise Rejected(
             f"{path} has {bad.size} invalid geometries, the first: {reason}; mend it or use geometry: repair"
         )
+    mended = geometries.copy()
     for index in bad:
-        geometries[index] = _repaired(geometries[index])
-    return geometries, int(bad.size)
+        mended[index] = _repaired(geometries[index])
+    return mended, int(np.count_nonzero(~shapely.is_missing(mended[bad])))
 
 
-def _repaired(geometry: BaseGeometry) -> BaseGeometry:
-    """A valid geometry of the same dimension: what collapses to lines or points on the way is left out."""
+def _repaired(geometry: BaseGeometry) -> BaseGeometry | None:
+    """A valid geometry of the same dimension, without what collapses to lines or points; None if all of it does."""
     mended = shapely.make_valid(geometry)
     dimension = shapely.get_dimensions(geometry)
     parts = [part for part in shapely.get_parts(mended) if shapely.get_dimensions(part) == dimension]
     flat = [piece for part in parts for piece in shapely.get_parts(part)]
-    return shapely.union_all(flat) if flat else mended
+    return shapely.union_all(flat) if flat else None
 
 
 def _to_degrees(geometries: Array, crs: str | None, path: Path) -> Array:
@@ -249,9 +253,9 @@ def _with_key(columns: list[Column], count: int, rule: LayerRule, path: Path) ->
         )
     values, counts = np.unique(found.values, return_counts=True)
     if (counts > 1).any():
-        twice = values[counts > 1][0]
+        first = int(np.argmax(counts > 1))
         raise Rejected(
-            f"{path}: id_column {rule.id_column!r} is not unique, {twice!r} comes {counts.max()} times; "
+            f"{path}: id_column {rule.id_column!r} is not unique, {values[first]} comes {counts[first]} times; "
             "choose another or leave it out"
         )
     return (found, *(column for column in columns if column is not found))
