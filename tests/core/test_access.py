@@ -10,8 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from stacyard.core.access import Caller, Resource
+from stacyard.core.assembly import answer_with_problems
 from stacyard.core.database import connect
 from stacyard.core.errors import NotFound
+from stacyard.core.origin import OneOrigin
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.local.assets import PublishedAssets
 from stacyard.raster import app as raster
@@ -91,8 +93,9 @@ async def test_what_the_policy_hides_has_no_assets(tmp_path: Path) -> None:
         (tmp_path / name / "item" / "a.txt").write_text("field")
     app = FastAPI()
     app.state.access = Hides()
-    app.mount("/assets", PublishedAssets(directory=tmp_path))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://yard") as client:
+    answer_with_problems(app, {})
+    app.router.default = OneOrigin({"/assets": PublishedAssets(directory=tmp_path)}, fallback=app.router.default)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://yard") as client:
         assert (await client.get("/assets/open/item/a.txt")).text == "field"
-        assert (await client.get("/assets/hidden/item/a.txt")).status_code >= 400
+        hidden = await client.get("/assets/hidden/item/a.txt")
+        assert (hidden.status_code, hidden.json()["detail"]) == (404, "there is no such thing")

@@ -28,7 +28,7 @@ class OneOrigin:
                     inner = {**scope, "root_path": root + prefix}
                     if path == prefix:
                         inner["path"] = scope["path"] + "/"
-                    for key in ("app", "router", "route", "endpoint", "path_params"):
+                    for key in ("router", "route", "endpoint", "path_params"):
                         inner.pop(key, None)
                     try:
                         await app(inner, receive, send)

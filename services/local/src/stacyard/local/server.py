@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import socket
@@ -40,6 +41,8 @@ def create_app() -> FastAPI:
 
 def services() -> dict[str, FastAPI]:
     """The three services by the path they are served below."""
+    # when it is imported, it warns of default titles that our settings replace a moment later
+    logging.getLogger("stac_fastapi.types.config").setLevel(logging.ERROR)
     from stacyard.raster import app as raster
     from stacyard.stac import app as stac
     from stacyard.vector import app as vector
