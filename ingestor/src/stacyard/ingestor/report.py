@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -125,16 +126,26 @@ def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
 
 def print_runs(runs: Sequence[tuple[Run, Counts]], console: Console) -> None:
     """A table of runs, newest first."""
-    table = Table()
-    for name in ("run", "collection", "started (UTC)", "state"):
-        table.add_column(name)
-    for name in ("discovered", "loaded", "unchanged", "rejected", "failed", "waiting"):
-        table.add_column(name, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("run", "collection", "started (UTC)", "found"):
+        table.add_column(name, no_wrap=name != "collection", justify="right" if name == "found" else "left")
+    # in words, because ten columns of numbers do not fit into a terminal of eighty
+    table.add_column("what became of it", overflow="fold")
     for run, counts in runs:
-        state = "finished" if run.finished_at else "unfinished"
-        numbers = [counts.discovered, counts.loaded, counts.unchanged, counts.rejected, counts.failed, counts.waiting]
-        table.add_row(str(run.id), run.collection, f"{run.started_at:%Y-%m-%d %H:%M:%S}", state, *map(str, numbers))
+        started = f"{run.started_at:%Y-%m-%d %H:%M}"
+        table.add_row(str(run.id), run.collection, started, str(counts.discovered), _in_words(run, counts))
     console.print(table)
+
+
+def _in_words(run: Run, counts: Counts) -> str:
+    numbers = {
+        f"loaded ({counts.unchanged} unchanged)" if counts.unchanged else "loaded": counts.loaded,
+        "rejected": counts.rejected,
+        "failed": counts.failed,
+        "waiting": counts.waiting,
+    }
+    words = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
+    return words if run.finished_at else f"{words or 'nothing yet'}; unfinished"
 
 
 def run_document(run: Run, counts: Counts) -> dict[str, Any]:
