@@ -244,7 +244,7 @@ async def test_metrics_count_by_operation_and_never_by_id(client: httpx.AsyncCli
     assert "/nowhere" not in metrics
 
 
-async def test_readiness_sees_a_failing_check_and_liveness_does_not() -> None:
+async def test_readiness_sees_a_failing_check_and_liveness_does_not(caplog: pytest.LogCaptureFixture) -> None:
     async def passes() -> None:
         return
 
@@ -259,3 +259,6 @@ async def test_readiness_sees_a_failing_check_and_liveness_does_not() -> None:
     assert ready.status_code == 503
     assert ready.json()["checks"] == {"database": "failed", "storage": "ok"}
     assert SECRET not in ready.text
+    assert [record.message for record in caplog.records if record.name == "stacyard.health"] == [
+        f"readiness check database failed: ConnectionError: {SECRET}"
+    ]

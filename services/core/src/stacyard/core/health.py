@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+logger = logging.getLogger("stacyard.health")
 
 ReadyCheck = Callable[[], Awaitable[None]]
 
@@ -30,7 +33,7 @@ class Readiness:
 
     async def readyz(self, _: Request) -> Response:
         """Run all checks at the same time, each bounded."""
-        results = await asyncio.gather(*(self._passes(check) for check in self._checks.values()))
+        results = await asyncio.gather(*(self._passes(name, check) for name, check in self._checks.items()))
         checks = {name: "ok" if passed else "failed" for name, passed in zip(self._checks, results, strict=True)}
         ready = all(results)
         body = {"status": "ready" if ready else "not ready", "checks": checks}
@@ -38,9 +41,10 @@ class Readiness:
         return JSONResponse(body, 200 if ready else 503, headers=headers)
 
     @staticmethod
-    async def _passes(check: ReadyCheck) -> bool:
+    async def _passes(name: str, check: ReadyCheck) -> bool:
         try:
             await asyncio.wait_for(check(), _CHECK_SECONDS)
-        except Exception:
+        except Exception as error:
+            logger.warning("readiness check %s failed: %s: %s", name, type(error).__name__, error)
             return False
         return True

@@ -14,8 +14,9 @@ from stacyard.local import explorer
 from stacyard.local.installation import choose_installation, server_account
 from stacyard.local.platform import status
 from stacyard.local.ports import is_free, owner_of
-from stacyard.local.postgres import EmbeddedCluster, memory_mb
+from stacyard.local.postgres import EmbeddedCluster
 from stacyard.local.settings import LocalSettings
+from stacyard.local.tuning import memory_mb
 
 _SPACE_GB = 5
 

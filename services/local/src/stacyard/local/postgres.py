@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import secrets
 import shutil
 import time
@@ -27,6 +26,7 @@ from stacyard.core.migrate import migrate
 from stacyard.core.settings import DatabaseSettings, Role
 from stacyard.local.installation import DatabaseUnusable, Installation, choose_installation, server_account
 from stacyard.local.ports import free_port, is_free
+from stacyard.local.tuning import memory_mb, server_configuration
 from stacyard.vector.functions import catalog_functions
 
 OWNER = "stacyard_owner"
@@ -40,35 +40,6 @@ _BUSY = "57P03"
 _STILL_DYING = ('lock file "postmaster.pid" already exists', "pre-existing shared memory block")
 #: the longest path of a unix socket, less the name that PostgreSQL gives it
 _SOCKET_DIRECTORY_LIMIT = 107 - len("/.s.PGSQL.65535.lock")
-
-_CONFIGURATION = """\
-# Written by stacyard at every start; put your own into postgresql.conf, after the line that includes this.
-listen_addresses = '127.0.0.1'
-port = {port}
-unix_socket_directories = '{socket_directory}'
-max_connections = 100
-cluster_name = 'stacyard'
-
-# of {memory_mb} MB of memory: the tilers and the page cache want the larger part
-shared_buffers = {shared_buffers_mb}MB
-effective_cache_size = {effective_cache_mb}MB
-work_mem = {work_mem_mb}MB
-maintenance_work_mem = {maintenance_work_mem_mb}MB
-
-# bulk loads write much at once; nothing here gives up durability
-fsync = on
-synchronous_commit = on
-wal_compression = on
-max_wal_size = 2GB
-min_wal_size = 256MB
-
-# our statements are short: compiling one takes longer than running it
-jit = off
-random_page_cost = 1.1
-timezone = 'UTC'
-log_timezone = 'UTC'
-log_line_prefix = '%m [%p] %q%u@%d '
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,20 +178,9 @@ class EmbeddedCluster:
         unfinished.rename(self.directory)
 
     def _configure(self, kept: _Kept) -> None:
-        memory = memory_mb()
         configuration = self.directory / "stacyard.conf"
-        sockets = str(self.directory)
-        configuration.write_text(
-            _CONFIGURATION.format(
-                port=kept.port,
-                socket_directory=sockets.replace("'", "''") if len(sockets) <= _SOCKET_DIRECTORY_LIMIT else "",
-                memory_mb=memory,
-                shared_buffers_mb=_within(128, memory // 8, 8192),
-                effective_cache_mb=_within(256, memory // 2, 65536),
-                work_mem_mb=_within(4, memory // 512, 64),
-                maintenance_work_mem_mb=_within(64, memory // 32, 1024),
-            )
-        )
+        sockets = str(self.directory) if len(str(self.directory)) <= _SOCKET_DIRECTORY_LIMIT else ""
+        configuration.write_text(server_configuration(kept.port, sockets, memory_mb()))
         server_account().give(configuration, 0o600)
 
     def _launch(self, installation: Installation) -> None:
@@ -358,22 +318,8 @@ def migrate_cluster(cluster: EmbeddedCluster, settings: DatabaseSettings, report
     )
 
 
-def memory_mb() -> int:
-    """Memory that we may use: the machine's, or what our control group is limited to."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return machine
-    return min(machine, int(limit) // 2**20) if limit.isdigit() else machine
-
-
 def _url(kept: _Kept, role: str, database: str) -> str:
     return f"postgresql://{role}:{kept.passwords[role]}@127.0.0.1:{kept.port}/{database}"
-
-
-def _within(least: int, value: int, most: int) -> int:
-    return max(least, min(value, most))
 
 
 def _try_exclusively(file: IO[str]) -> bool:
