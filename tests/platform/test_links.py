@@ -97,3 +97,22 @@ def test_links_start_with_the_public_base_url(platform: Any, prefix: str) -> Non
         seen, wrong = crawl(client, base, platform.url)
     assert len(seen) > 60
     assert not wrong, "\n".join(sorted(wrong)[:20])
+
+
+def test_links_of_answers_to_posts_start_with_it_too(platform: Any) -> None:
+    base = "https://maps.example.org/fields"
+    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "maps.example.org", "X-Forwarded-Prefix": "/fields"}
+    with platform.client(headers=forwarded) as client:
+        answers = [
+            client.post("/stac/search", json={"collections": ["landsat8-paraguay"], "limit": 1}),
+            client.post("/raster/searches/register", json={"collections": ["landsat8-paraguay"]}),
+        ]
+        # the next page is asked for as its link says, through the same proxy
+        (following,) = (link for link in answers[0].json()["links"] if link["rel"] == "next")
+        answers.append(client.post(following["href"].replace(base, platform.url), json=following["body"]))
+    assert len(answers[2].json()["features"]) == 1
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        found = [href for _, href in links(answer.json())]
+        assert len(found) > 2
+        assert not [href for href in found if not href.startswith(f"{base}/")]
