@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 from pydantic import SecretStr
 
@@ -20,6 +21,10 @@ from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.local.installation import server_account
 from stacyard.local.ports import free_port
 from stacyard.local.postgres import EmbeddedCluster, running
+
+# a noisy machine makes any example slow; what must be fast has its own assertion
+hypothesis.settings.register_profile("stacyard", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("stacyard")
 
 PGBOUNCER = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
 
