@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,11 @@ NDVI_FILE = DEMO / "sentinel2_ndvi" / "S2_NDVI_20160506T100527.tif"
 def gdal(*command: str) -> str:
     """What a GDAL program prints. What the packages' own GDAL reads from the environment is not for this one."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GDAL_", "PROJ_"))}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    # GDAL keeps tiles of a WMTS in the directory that it runs in
+    with tempfile.TemporaryDirectory() as directory:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=directory, timeout=120, check=False
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
