@@ -80,7 +80,6 @@ def test_outside_the_prefix_nothing_is_read_or_written(prefix: str) -> None:
         "s3://elsewhere/a",
         "/etc/passwd",
     ):
-        assert not storage.allows(uri)
         with pytest.raises(Forbidden):
             storage.read(uri)
         with pytest.raises(Forbidden):

@@ -62,10 +62,6 @@ class Storage:
     def __init__(self, prefixes: Sequence[str]) -> None:
         self._stores = [(prefix.rstrip("/"), _open(prefix)) for prefix in prefixes]
 
-    def allows(self, uri: str) -> bool:
-        """Whether the URI is below an allow-listed prefix."""
-        return any(is_below(uri, prefix) for prefix, _ in self._stores)
-
     def put(self, uri: str, source: Path | bytes) -> StoredObject:
         """Write an object and verify that all of it is there.
 

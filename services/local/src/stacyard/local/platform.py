@@ -25,6 +25,7 @@ from urllib.request import urlopen
 from stacyard.core.errors import StacyardError
 from stacyard.core.migrate import migrate
 from stacyard.core.settings import DatabaseSettings, StorageSettings
+from stacyard.local.locks import open_lock, try_exclusively
 from stacyard.local.ports import listen
 from stacyard.local.postgres import EmbeddedCluster, migrate_cluster, running
 from stacyard.local.processes import end
@@ -263,24 +264,14 @@ def _state_file(settings: LocalSettings) -> Path:
 
 @contextmanager
 def _held(settings: LocalSettings) -> Iterator[None]:
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (settings.data_dir / "platform.lock").open("a")
-    except OSError as error:
-        raise PlatformError(
-            f"the data directory {settings.data_dir} cannot be used ({error.strerror}): set STACYARD_DATA_DIR to one "
-            "that you may write"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with open_lock(settings.data_dir, "platform.lock") as lock:
+        if not try_exclusively(lock):
             found = status(settings)
             where = f"at {found.url} (process {found.pid})" if found else "or on its way up"
             raise PlatformError(
                 f"the platform of {settings.data_dir} is up already, {where}: stop it with `stacyard down`, or set "
                 "STACYARD_DATA_DIR to another directory"
-            ) from error
+            )
         yield
 
 

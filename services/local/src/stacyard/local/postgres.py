@@ -25,6 +25,7 @@ from stacyard.core.database import connect
 from stacyard.core.migrate import migrate
 from stacyard.core.settings import DatabaseSettings, Role
 from stacyard.local.installation import DatabaseUnusable, Installation, choose_installation, server_account
+from stacyard.local.locks import open_lock, try_exclusively
 from stacyard.local.ports import free_port, is_free
 from stacyard.local.tuning import memory_mb, server_configuration
 from stacyard.vector.functions import catalog_functions
@@ -109,20 +110,12 @@ class EmbeddedCluster:
 
     def _leave(self, users: IO[str]) -> None:
         with users:
-            if _try_exclusively(users):
+            if try_exclusively(users):
                 self._stop()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            self.data_directory.mkdir(parents=True, exist_ok=True)
-            lock = (self.data_directory / "database.lock").open("a")
-        except OSError as error:
-            raise DatabaseUnusable(
-                f"the data directory {self.data_directory} cannot be used ({error.strerror}): set STACYARD_DATA_DIR to "
-                "one that you may write"
-            ) from error
-        with lock:
+        with open_lock(self.data_directory, "database.lock") as lock:
             _lock_within(lock, _START_SECONDS + _STOP_SECONDS)
             yield
 
@@ -322,17 +315,9 @@ def _url(kept: _Kept, role: str, database: str) -> str:
     return f"postgresql://{role}:{kept.passwords[role]}@127.0.0.1:{kept.port}/{database}"
 
 
-def _try_exclusively(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _lock_within(file: IO[str], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while not _try_exclusively(file):
+    while not try_exclusively(file):
         if time.monotonic() > deadline:
             raise DatabaseUnusable(
                 f"another process has been starting or stopping the database for {seconds:.0f} s; see {file.name}"
