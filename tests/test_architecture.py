@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ ARROWS = {
     "local": {"core", "stac", "raster", "vector", "ingestor"},
 }
 #: Tables and functions of pgSTAC that are not its public API, and the rooms that may know them.
-PGSTAC_ROOMS = {"core/pgstac.py", "core/migrate.py", "ingestor/load.py", "core/sql"}
+PGSTAC_ROOMS = {"core/pgstac.py", "core/migrate.py", "ingestor/load/", "core/sql/"}
 
 
 def imported(file: Path) -> set[str]:
@@ -80,14 +81,14 @@ def test_only_two_rooms_know_the_tables_of_pgstac() -> None:
             for name in ("pgstac.items", "pgstac.collections", "pgstac.searches", "pgstac.base_items", "pypgstac.load")
         )
     }
-    assert knowing <= PGSTAC_ROOMS
+    assert {path for path in knowing if not any(path.startswith(room) for room in PGSTAC_ROOMS)} == set()
 
 
 def test_every_member_installs_what_it_imports_of_stacyard() -> None:
     for member, folder in MEMBERS.items():
         declared = (folder.parents[2] / "pyproject.toml").read_text(encoding="utf-8")
         needed = {name.split(".")[1] for file in folder.rglob("*.py") for name in imported(file)} - {member}
-        assert {name for name in needed if f'"stacyard-{name}"' not in declared} == set(), member
+        assert {name for name in needed if not re.search(rf'"stacyard-{name}["\[]', declared)} == set(), member
 
 
 def test_there_is_no_package_file_that_would_close_the_namespace() -> None:

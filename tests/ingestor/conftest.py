@@ -23,6 +23,7 @@ from stacyard.ingestor.commands import ingest, retry_run
 from stacyard.ingestor.ledger import Ledger
 from stacyard.ingestor.queue import TableQueue
 from stacyard.ingestor.report import RunSummary
+from stacyard.ingestor.run import Platform
 from stacyard.ingestor.session import Session
 from stacyard.ingestor.settings import IngestorSettings
 from stacyard.ingestor.sources.found import Found
@@ -72,6 +73,10 @@ class Yard:
     def __post_init__(self) -> None:
         self.settings = IngestorSettings(work_directory=self.directory / "work", processes=2, flush_seconds=0.2)
 
+    @property
+    def platform(self) -> Platform:
+        return Platform(database=self.database, storage=self.storage, settings=self.settings)
+
     def collection_id(self, name: str) -> str:
         return f"{name}-{next(_numbers)}"
 
@@ -79,9 +84,7 @@ class Yard:
         summary = ingest(
             [str(source) for source in sources],
             recipe,
-            database=self.database,
-            storage=self.storage,
-            settings=self.settings,
+            platform=self.platform,
             console=Console(file=self.output, width=300),
         )
         assert summary.counts.add_up
@@ -91,9 +94,7 @@ class Yard:
     def retry(self, run: int) -> RunSummary:
         return retry_run(
             run,
-            database=self.database,
-            storage=self.storage,
-            settings=self.settings,
+            platform=self.platform,
             console=Console(file=self.output, width=300),
         )
 

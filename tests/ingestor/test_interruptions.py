@@ -28,11 +28,12 @@ from rich.console import Console
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.commands import ingest
 from stacyard.ingestor.errors import RunStopped
+from stacyard.ingestor.run import Platform
 from stacyard.ingestor.settings import IngestorSettings
 try:
     summary = ingest(
-        [sys.argv[1]], Path(sys.argv[2]), database=DatabaseSettings(), storage=StorageSettings(),
-        settings=IngestorSettings(), console=Console(width=300),
+        [sys.argv[1]], Path(sys.argv[2]), console=Console(width=300),
+        platform=Platform(database=DatabaseSettings(), storage=StorageSettings(), settings=IngestorSettings()),
     )
 except RunStopped as error:
     print(error)
@@ -145,12 +146,12 @@ def test_two_commands_at_the_same_time_share_one_run_and_nothing_is_done_twice(y
     assert [process.returncode for process in processes] == [0, 0], outputs
     tasks = yard.query(
         "SELECT count(DISTINCT run_id) AS runs, count(*) AS tasks, count(DISTINCT item_id) AS items,"
-        " count(DISTINCT worker) AS workers, max(attempts) AS attempts, bool_or(unchanged) AS unchanged,"
+        " count(DISTINCT worker) AS workers, max(attempts) AS attempts, sum(unchanged) AS unchanged,"
         " array_agg(DISTINCT state::text) AS states FROM stacyard.ingest_task WHERE collection = %s",
         collection,
     )
     assert tasks == [
-        {"runs": 1, "tasks": 68, "items": 68, "workers": 2, "attempts": 1, "unchanged": False, "states": ["loaded"]}
+        {"runs": 1, "tasks": 68, "items": 68, "workers": 2, "attempts": 1, "unchanged": 0, "states": ["loaded"]}
     ]
     assert len(yard.items(collection)) == 68
     [run] = yard.query(

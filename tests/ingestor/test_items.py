@@ -68,10 +68,10 @@ def test_bad_lines_are_rejected_by_line_and_an_item_that_moved_in_time_is_not_do
     summary = yard.ingest(recipe, source)
     assert (summary.counts.loaded, summary.counts.rejected, summary.counts.failed) == (1, 4, 0)
     reasons = sorted(outcome.reason for outcome in summary.outcomes)
-    assert reasons[0].startswith("item id a came twice")
-    assert reasons[1].startswith("its geometry is null")
-    assert reasons[2].startswith(f"line 2 of {source} is no JSON")
-    assert reasons[3].startswith(f"line 4 of {source} has no id")
+    assert reasons[0].startswith(f"line 2 of {source}: it is no JSON")
+    assert reasons[1].startswith(f"line 3 of {source}: its geometry is null")
+    assert reasons[2].startswith(f"line 4 of {source}: it has no id")
+    assert reasons[3].startswith(f"line 6 of {source}: item id a came twice")
     moved = {**ITEM, "properties": {"datetime": "2020-03-31T23:30:00-03:00"}}
     source.write_bytes(orjson.dumps(moved))
     assert yard.ingest(recipe, source).exit_code == 0

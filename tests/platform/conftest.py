@@ -19,6 +19,7 @@ from rich.console import Console
 
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.commands import ingest
+from stacyard.ingestor.run import Platform
 from stacyard.ingestor.settings import IngestorSettings
 from stacyard.local import explorer
 
@@ -88,9 +89,7 @@ def demo(
         summary = ingest(
             [str(recipe.parent)],
             recipe,
-            database=database_settings,
-            storage=storage_settings,
-            settings=settings,
+            platform=Platform(database=database_settings, storage=storage_settings, settings=settings),
             console=Console(quiet=True),
         )
         assert summary.exit_code == 0, (recipe, summary)

@@ -68,6 +68,7 @@ def test_pystac_client_searches_by_space_time_and_property_and_pages(origin: str
     assert {collection.id for collection in catalog.get_collections()} == {
         "landsat8-paraguay",
         "naip",
+        "nitrogen-prescription",
         "parcels",
         "sentinel2-ndvi",
     }

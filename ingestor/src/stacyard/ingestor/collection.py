@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from stacyard.ingestor.recipe import Asset, Recipe
-from stacyard.ingestor.stages.describe import COG, FLATGEOBUF, RENDER, eo_band, instant
+from stacyard.ingestor.stages.extensions import extensions_of
+from stacyard.ingestor.stages.vocabulary import COG, FLATGEOBUF, eo_band
+from stacyard.ingestor.times import instant
 
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
 
@@ -28,7 +30,7 @@ def describe_collection(recipe: Recipe, extent: Extent | None) -> dict[str, Any]
     document: dict[str, Any] = {
         "type": "Collection",
         "stac_version": "1.1.0",
-        "stac_extensions": [RENDER] if recipe.renders else [],
+        "stac_extensions": [],
         "id": about.id,
         "title": about.title,
         "description": about.description,
@@ -51,6 +53,7 @@ def describe_collection(recipe: Recipe, extent: Extent | None) -> dict[str, Any]
         assets = {"data": {"type": FLATGEOBUF, "roles": ["data"]}}
     if assets:
         document["item_assets"] = assets
+    document["stac_extensions"] = extensions_of(document)
     return document
 
 

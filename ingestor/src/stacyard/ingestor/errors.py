@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stacyard.core.errors import StacyardError
+from stacyard.ingestor.verdicts import Verdict
 
 
 class RecipeError(StacyardError):
@@ -13,12 +16,24 @@ class SourceError(StacyardError):
     """A source that was asked for cannot be read at all; the message names it."""
 
 
+class Damaged(SourceError):
+    """One file of a source is not what its name says; the others may be."""
+
+
 class RunNotFound(StacyardError):
     """The ledger has no such run."""
 
 
+class NothingToRetry(StacyardError):
+    """No failed task of the run is what was asked for."""
+
+
 class Rejected(StacyardError):
-    """The data is not good enough for the recipe; trying again would not help."""
+    """The data is not good enough for the recipe; trying again would not help. `verdicts` are what rules found."""
+
+    def __init__(self, message: str, *, verdicts: Sequence[Verdict] = ()) -> None:
+        super().__init__(message)
+        self.verdicts = tuple(verdicts)
 
 
 class OutOfSpace(StacyardError):

@@ -7,19 +7,21 @@ business of `queue`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeAlias
 
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from stacyard.ingestor.errors import RunNotFound, RunStopped
+from stacyard.ingestor.errors import NothingToRetry, RunNotFound, RunStopped
+from stacyard.ingestor.measures import storable
 from stacyard.ingestor.session import Connection, Session
 from stacyard.ingestor.sources.found import Found
+from stacyard.ingestor.stages.items import Rejection
 
 
 class State(StrEnum):
@@ -34,7 +36,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Tasks of a run by state. `unchanged` are among the loaded."""
+    """Tasks of a run by state. `unchanged` are among the loaded.
+
+    `complete` says that the search for data has ended, so that `discovered` is all there is.
+    """
 
     discovered: int = 0
     loaded: int = 0
@@ -43,11 +48,17 @@ class Counts:
     failed: int = 0
     waiting: int = 0
     running: int = 0
+    complete: bool = False
+
+    @property
+    def done(self) -> int:
+        """How many have come to an end, whatever it was."""
+        return self.loaded + self.rejected + self.failed
 
     @property
     def add_up(self) -> bool:
         """Whether every task that was found is in exactly one state."""
-        return self.discovered == self.loaded + self.rejected + self.failed + self.waiting
+        return self.discovered == self.done + self.waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +70,8 @@ class Run:
     recipe: str
     recipe_hash: str
     sources: list[str]
+    mode: str
+    cursor: dict[str, Any] | None
     started_at: datetime
     discovery_finished_at: datetime | None
     finished_at: datetime | None
@@ -76,39 +89,69 @@ class Outcome:
     source: dict[str, Any]
 
 
-_RUN = "SELECT id, collection, recipe, recipe_hash, sources, started_at, discovery_finished_at, finished_at "
+#: What the work on a task cost and found: bytes, seconds by stage, verdicts.
+Report: TypeAlias = Mapping[str, Any]
+
+_RUN = (
+    "SELECT id, collection, recipe, recipe_hash, sources, mode, cursor, started_at, discovery_finished_at, finished_at "
+)
 _RUN_BY_ID: LiteralString = _RUN + "FROM stacyard.ingest_run WHERE id = %(run)s"
-_RUNS: LiteralString = _RUN + "FROM stacyard.ingest_run ORDER BY id DESC LIMIT %(limit)s"
+_RUNS: LiteralString = (
+    _RUN
+    + """
+FROM stacyard.ingest_run
+WHERE (%(collection)s::text IS NULL OR collection = %(collection)s)
+    AND (%(finished)s::boolean IS NULL OR (finished_at IS NOT NULL) = %(finished)s)
+    AND (%(since)s::timestamptz IS NULL OR started_at >= %(since)s)
+ORDER BY id DESC LIMIT %(limit)s
+"""
+)
 
 _OPEN_RUN: LiteralString = """
-INSERT INTO stacyard.ingest_run (collection, recipe, recipe_hash, sources)
-VALUES (%(collection)s, %(recipe)s, %(hash)s, %(sources)s)
+INSERT INTO stacyard.ingest_run (collection, recipe, recipe_hash, sources, mode)
+VALUES (%(collection)s, %(recipe)s, %(hash)s, %(sources)s, %(mode)s)
 ON CONFLICT (collection, recipe_hash, sources) WHERE finished_at IS NULL
-    DO UPDATE SET recipe = excluded.recipe, discovery_finished_at = NULL
+    DO UPDATE SET recipe = excluded.recipe, mode = excluded.mode, discovery_finished_at = NULL
 RETURNING id
+"""
+
+_CURSOR: LiteralString = """
+SELECT cursor FROM stacyard.ingest_run
+WHERE collection = %(collection)s AND recipe_hash = %(hash)s AND sources = %(sources)s AND finished_at IS NULL
 """
 
 _REPLACE: LiteralString = """
 DELETE FROM stacyard.ingest_task AS task
 USING unnest(%(keys)s::text[], %(items)s::text[], %(sources)s::jsonb[]) AS new (key, item_id, source)
-WHERE task.run_id = %(run)s AND task.item_id = new.item_id AND task.key <> new.key AND task.source = new.source
+WHERE task.run_id = %(run)s AND task.item_id = new.item_id AND task.key <> new.key
+    AND (task.source = new.source OR new.source ? 'reader')
     AND task.state IN ('discovered', 'rejected', 'failed')
 """
 
 _RECORD: LiteralString = """
-INSERT INTO stacyard.ingest_task (run_id, key, collection, item_id, source, state, unchanged, reason)
-SELECT %(run)s, new.key, %(collection)s, new.item_id, new.source,
+INSERT INTO stacyard.ingest_task (run_id, key, collection, item_id, source, items, state, unchanged, reason)
+SELECT %(run)s, new.key, %(collection)s, new.item_id, new.source, new.items,
     (CASE WHEN problem.text IS NOT NULL THEN 'rejected' WHEN known.unchanged THEN 'loaded' ELSE 'discovered' END)
         ::stacyard.ingest_state,
-    problem.text IS NULL AND known.unchanged,
+    (problem.text IS NULL AND known.unchanged)::integer,
     problem.text
-FROM unnest(%(keys)s::text[], %(items)s::text[], %(sources)s::jsonb[], %(problems)s::text[])
-    WITH ORDINALITY AS new (key, item_id, source, problem, place)
+FROM unnest(%(keys)s::text[], %(items)s::text[], %(sources)s::jsonb[], %(counts)s::integer[], %(problems)s::text[])
+    WITH ORDINALITY AS new (key, item_id, source, items, problem, place)
 CROSS JOIN LATERAL (
-    SELECT EXISTS (
+    -- of blocks the loader sees what comes twice
+    SELECT NOT new.source ? 'reader' AND EXISTS (
         SELECT FROM stacyard.ingest_task AS other
         WHERE other.run_id = %(run)s AND other.item_id = new.item_id AND other.key <> new.key
             AND other.source <> new.source AND NOT (other.state = 'rejected' AND other.claimed_at IS NULL)
+            -- an asset that need not be there has come or gone
+            AND NOT coalesce(
+                (other.source -> 'files') <> (new.source -> 'files')
+                AND (
+                    (other.source -> 'files') <@ (new.source -> 'files')
+                    OR (new.source -> 'files') <@ (other.source -> 'files')
+                ),
+                false
+            )
     ) AS found
 ) AS twin
 CROSS JOIN LATERAL (
@@ -137,24 +180,45 @@ ORDER BY new.place
 ON CONFLICT (run_id, key) DO NOTHING
 """
 
+_GO_ON: LiteralString = "UPDATE stacyard.ingest_run SET cursor = %(cursor)s WHERE id = %(run)s"
+
 _DISCOVERY_FINISHED: LiteralString = """
-UPDATE stacyard.ingest_run SET discovery_finished_at = now() WHERE id = %(run)s
+UPDATE stacyard.ingest_run SET discovery_finished_at = now(), cursor = NULL WHERE id = %(run)s
 """
 
 _LOADED: LiteralString = """
-UPDATE stacyard.ingest_task SET state = 'loaded', reason = NULL, changed_at = clock_timestamp()
-WHERE id = ANY (%(ids)s::bigint[]) AND state = 'running' AND worker = %(worker)s
+UPDATE stacyard.ingest_task AS task
+SET state = 'loaded', reason = NULL, report = done.report, changed_at = clock_timestamp()
+FROM unnest(%(ids)s::bigint[], %(reports)s::jsonb[]) AS done (id, report)
+WHERE task.id = done.id AND task.state = 'running' AND task.worker = %(worker)s
+"""
+
+_BLOCK_LOADED: LiteralString = """
+UPDATE stacyard.ingest_task
+SET state = 'loaded', items = %(items)s, unchanged = %(unchanged)s, report = %(report)s, reason = NULL,
+    changed_at = clock_timestamp()
+WHERE id = %(id)s AND state = 'running' AND worker = %(worker)s
+"""
+
+_BLOCK_REJECTED: LiteralString = """
+INSERT INTO stacyard.ingest_task (run_id, key, collection, item_id, source, state, reason, attempts)
+SELECT block.run_id, encode(sha256(convert_to(block.key || '/' || new.place, 'UTF8')), 'hex'), block.collection,
+    new.item_id, block.source || jsonb_build_object('place', new.place), 'rejected', new.reason, block.attempts
+FROM stacyard.ingest_task AS block,
+    unnest(%(places)s::text[], %(items)s::text[], %(reasons)s::text[]) AS new (place, item_id, reason)
+WHERE block.id = %(id)s
+ON CONFLICT (run_id, key) DO UPDATE SET reason = excluded.reason
 """
 
 _REJECTED: LiteralString = """
-UPDATE stacyard.ingest_task SET state = 'rejected', reason = %(reason)s, changed_at = now()
+UPDATE stacyard.ingest_task SET state = 'rejected', reason = %(reason)s, report = %(report)s, changed_at = now()
 WHERE id = %(id)s AND state = 'running' AND worker = %(worker)s
 """
 
 _FAILED: LiteralString = """
 UPDATE stacyard.ingest_task
 SET state = (CASE WHEN %(retry)s AND attempts < %(limit)s THEN 'discovered' ELSE 'failed' END)::stacyard.ingest_state,
-    reason = %(reason)s, changed_at = now()
+    reason = %(reason)s, report = %(report)s, changed_at = now()
 WHERE id = %(id)s AND state = 'running' AND worker = %(worker)s
 RETURNING state::text
 """
@@ -167,22 +231,32 @@ WHERE id = %(run)s AND finished_at IS NULL AND discovery_finished_at IS NOT NULL
 """
 
 _COUNTS: LiteralString = """
-SELECT count(*), count(*) FILTER (WHERE state = 'loaded'), count(*) FILTER (WHERE unchanged),
-    count(*) FILTER (WHERE state = 'rejected'), count(*) FILTER (WHERE state = 'failed'),
-    count(*) FILTER (WHERE state IN ('discovered', 'running')), count(*) FILTER (WHERE state = 'running')
+SELECT coalesce(sum(items), 0),
+    coalesce(sum(items) FILTER (WHERE state = 'loaded'), 0),
+    coalesce(sum(unchanged), 0),
+    coalesce(sum(items) FILTER (WHERE state = 'rejected'), 0),
+    coalesce(sum(items) FILTER (WHERE state = 'failed'), 0),
+    coalesce(sum(items) FILTER (WHERE state IN ('discovered', 'running')), 0),
+    coalesce(sum(items) FILTER (WHERE state = 'running'), 0),
+    (SELECT discovery_finished_at IS NOT NULL FROM stacyard.ingest_run WHERE id = %(run)s)
 FROM stacyard.ingest_task WHERE run_id = %(run)s
+"""
+
+_WAITING: LiteralString = """
+SELECT count(*) FROM stacyard.ingest_task WHERE run_id = %(run)s AND state IN ('discovered', 'running')
 """
 
 _OUTCOMES: LiteralString = """
 SELECT run_id, item_id, state::text, reason, attempts, source FROM stacyard.ingest_task
 WHERE (%(run)s::bigint IS NULL OR run_id = %(run)s) AND state::text = ANY (%(states)s::text[])
+    AND (%(reason)s::text IS NULL OR reason ILIKE %(reason)s) AND (%(item)s::text IS NULL OR item_id ILIKE %(item)s)
 ORDER BY run_id DESC, id LIMIT %(limit)s
 """
 
 _RETRY: LiteralString = """
 WITH again AS (
     UPDATE stacyard.ingest_task SET state = 'discovered', attempts = 0, worker = NULL, changed_at = now()
-    WHERE run_id = %(run)s AND state = 'failed'
+    WHERE run_id = %(run)s AND state = 'failed' AND (%(reason)s::text IS NULL OR reason ILIKE %(reason)s)
     RETURNING id
 ), opened AS (
     UPDATE stacyard.ingest_run SET finished_at = NULL WHERE id = %(run)s AND EXISTS (SELECT FROM again)
@@ -197,6 +271,14 @@ WHERE this.id = %(run)s AND other.id <> this.id ORDER BY other.finished_at DESC 
 """
 
 
+def count(connection: Connection, run: int) -> Counts:
+    """Tasks of a run by state, as this connection sees them."""
+    names = ("discovered", "loaded", "unchanged", "rejected", "failed", "waiting", "running", "complete")
+    row = connection.execute(_COUNTS, {"run": run}).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate always returns a row
+    return Counts(**dict(zip(names, row, strict=True)))
+
+
 class Ledger:
     """The ledger, as one worker sees it; `attempts` is how often a task is tried before it has failed."""
 
@@ -205,15 +287,24 @@ class Ledger:
         self._worker = worker
         self._attempts = attempts
 
-    def open_run(self, *, collection: str, recipe: str, recipe_hash: str, sources: Sequence[str]) -> int:
+    def open_run(
+        self, *, collection: str, recipe: str, recipe_hash: str, sources: Sequence[str], mode: str = "upsert"
+    ) -> int:
         """The id of the unfinished run of the same work, or of a new one. `recipe` is its text."""
         parameters = {
             "collection": collection,
             "recipe": recipe,
             "hash": recipe_hash,
             "sources": Jsonb(list(sources)),
+            "mode": mode,
         }
         return int(self._one(_OPEN_RUN, parameters)[0])
+
+    def cursor(self, *, collection: str, recipe_hash: str, sources: Sequence[str]) -> dict[str, Any] | None:
+        """Where the search for data of an unfinished run of this work goes on; None: from the start."""
+        parameters = {"collection": collection, "hash": recipe_hash, "sources": Jsonb(list(sources))}
+        row = self._session.run(lambda connection: connection.execute(_CURSOR, parameters).fetchone())
+        return row[0] if row else None
 
     def record(
         self, run: int, *, collection: str, recipe_hash: str, found: Sequence[Found], present: Iterable[str] = ()
@@ -231,14 +322,19 @@ class Ledger:
             "keys": [each.key(collection, recipe_hash) for each in found],
             "items": [each.item_id for each in found],
             "sources": [Jsonb(dict(each.source)) for each in found],
+            "counts": [each.items for each in found],
             "problems": [each.problem for each in found],
             "present": list(present),
         }
+
+        cursors = [each.cursor for each in found if each.cursor is not None]
 
         def write(connection: Connection) -> None:
             with connection.transaction():
                 connection.execute(_REPLACE, parameters)
                 connection.execute(_RECORD, parameters)
+                if cursors:
+                    connection.execute(_GO_ON, {"run": run, "cursor": Jsonb(dict(cursors[-1]))})
 
         self._session.run(write)
 
@@ -246,20 +342,56 @@ class Ledger:
         """All there is was found."""
         self._write(_DISCOVERY_FINISHED, {"run": run})
 
-    def loaded(self, ids: Sequence[int]) -> int:
-        """Tasks whose items are in the catalog; returns how many were still this worker's."""
-        return self._write(_LOADED, {"ids": list(ids), "worker": self._worker})
+    def loaded(self, ids: Sequence[int], *, reports: Sequence[Report] = ()) -> int:
+        """Tasks whose items are in the catalog; returns how many were still this worker's.
 
-    def rejected(self, task: int, reason: str) -> bool:
+        `reports` are in the order of `ids`; none is kept of a task that has none.
+        """
+        documents = [Jsonb(storable(report)) for report in reports]
+        return self._write(_LOADED, {"ids": list(ids), "reports": documents, "worker": self._worker})
+
+    def block_loaded(
+        self, task: int, *, items: int, unchanged: int, rejected: Sequence[Rejection], report: Any
+    ) -> bool:
+        """A block whose items are in the catalog, but for those rejected, which become tasks of their own.
+
+        `items` are the loaded ones, of which `unchanged` were there before; False if it was no longer this worker's.
+        """
+        parameters = {"id": task, "items": items, "unchanged": unchanged, "report": Jsonb(report)}
+        refused = {
+            "id": task,
+            "places": [each.place for each in rejected],
+            "items": [each.item_id.replace("\0", "") for each in rejected],
+            "reasons": [each.reason.replace("\0", "") for each in rejected],
+        }
+
+        def write(connection: Connection) -> bool:
+            with connection.transaction():
+                held = connection.execute(_BLOCK_LOADED, {**parameters, "worker": self._worker}).rowcount == 1
+                if held and rejected:
+                    connection.execute(_BLOCK_REJECTED, refused)
+            return held
+
+        return self._session.run(write)
+
+    def rejected(self, task: int, reason: str, *, report: Report | None = None) -> bool:
         """A task whose data is not good enough; False if it was no longer this worker's."""
-        return self._write(_REJECTED, {"id": task, "reason": reason, "worker": self._worker}) == 1
+        parameters = {"id": task, "reason": reason, "report": _document(report), "worker": self._worker}
+        return self._write(_REJECTED, parameters) == 1
 
-    def failed(self, task: int, reason: str, *, retry: bool) -> State | None:
+    def failed(self, task: int, reason: str, *, retry: bool, report: Report | None = None) -> State | None:
         """A task that met an error: back to work if a retry can mend it and attempts are left, else failed.
 
         Returns where the task now stands; None if it was no longer this worker's.
         """
-        parameters = {"id": task, "reason": reason, "retry": retry, "limit": self._attempts, "worker": self._worker}
+        parameters = {
+            "id": task,
+            "reason": reason,
+            "report": _document(report),
+            "retry": retry,
+            "limit": self._attempts,
+            "worker": self._worker,
+        }
         row = self._session.run(lambda connection: connection.execute(_FAILED, parameters).fetchone())
         return State(row[0]) if row else None
 
@@ -269,8 +401,11 @@ class Ledger:
 
     def counts(self, run: int) -> Counts:
         """Tasks of a run by state, from one snapshot."""
-        names = ("discovered", "loaded", "unchanged", "rejected", "failed", "waiting", "running")
-        return Counts(**dict(zip(names, self._one(_COUNTS, {"run": run}), strict=True)))
+        return self._session.run(lambda connection: count(connection, run))
+
+    def waiting_tasks(self, run: int) -> int:
+        """How many tasks of a run wait or are in work, whatever number of items they stand for."""
+        return int(self._one(_WAITING, {"run": run})[0])
 
     def run(self, run: int) -> Run:
         """One run.
@@ -283,31 +418,58 @@ class Ledger:
             raise RunNotFound(f"the ledger has no run {run}; `stacyard runs list` shows those it has")
         return found[0]
 
-    def runs(self, *, limit: int = 50) -> list[Run]:
-        """The latest runs, newest first."""
-        return self._runs(_RUNS, {"limit": limit})
+    def runs(
+        self,
+        *,
+        collection: str | None = None,
+        finished: bool | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> list[Run]:
+        """The latest runs, newest first: of a collection, of those that have ended or not, of those begun since."""
+        return self._runs(_RUNS, {"collection": collection, "finished": finished, "since": since, "limit": limit})
 
     def outcomes(
-        self, run: int | None = None, *, states: Sequence[State] = (State.REJECTED, State.FAILED), limit: int = 1000
+        self,
+        run: int | None = None,
+        *,
+        states: Sequence[State] = (State.REJECTED, State.FAILED),
+        reason: str | None = None,
+        item: str | None = None,
+        limit: int = 1000,
     ) -> list[Outcome]:
-        """Tasks in the given states, of one run or of all."""
-        parameters = {"run": run, "states": [str(state) for state in states], "limit": limit}
+        """Tasks in the given states, of one run or of all; `reason` and `item` as `_pattern` reads them."""
+        parameters = {
+            "run": run,
+            "states": [str(state) for state in states],
+            "reason": _pattern(reason),
+            "item": _pattern(item),
+            "limit": limit,
+        }
         rows = self._session.run(lambda connection: connection.execute(_OUTCOMES, parameters).fetchall())
         return [
             Outcome(run_id=row[0], item_id=row[1], state=State(row[2]), reason=row[3], attempts=row[4], source=row[5])
             for row in rows
         ]
 
-    def retry(self, run: int) -> int:
+    def retry(self, run: int, *, reason: str | None = None) -> int:
         """Put the failed tasks of a run back to work with fresh attempts; returns how many.
+
+        With a `reason` only those whose own has this text in it, as `_pattern` reads it.
 
         Raises:
             RunNotFound: there is none of this number.
+            NothingToRetry: a reason was given that no failed task of the run has.
             RunStopped: another run of the same work is not finished.
         """
         self.run(run)
+        if reason is not None and not self.outcomes(run, states=[State.FAILED], reason=reason, limit=1):
+            raise NothingToRetry(
+                f"nothing failed in run {run} for a reason with {reason!r} in it; "
+                f"`stacyard runs failed {run} --state failed` shows the reasons"
+            )
         try:
-            return int(self._one(_RETRY, {"run": run})[0])
+            return int(self._one(_RETRY, {"run": run, "reason": _pattern(reason)})[0])
         except psycopg.errors.UniqueViolation as error:
             other = self._one(_SAME_WORK, {"run": run})[0]
             raise RunStopped(
@@ -329,3 +491,15 @@ class Ledger:
 
     def _write(self, statement: LiteralString, parameters: dict[str, Any]) -> int:
         return self._session.run(lambda connection: connection.execute(statement, parameters).rowcount)
+
+
+def _document(report: Report | None) -> Jsonb | None:
+    return None if report is None else Jsonb(storable(report))
+
+
+def _pattern(text: str | None) -> str | None:
+    """A pattern of LIKE for what has a text in it; in the text … stands for anything, as in the reasons of a report."""
+    if text is None:
+        return None
+    escaped = text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    return f"%{escaped.replace('…', '%')}%"

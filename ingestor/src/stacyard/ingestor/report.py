@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from stacyard.ingestor.ledger import Counts, Outcome, Run
+from stacyard.ingestor.ledger import Counts, Outcome, Run, State
+from stacyard.ingestor.pace import Pace, bytes_in_words, in_words, rate_in_words
+from stacyard.ingestor.run_report import RunReport, run_document, without_secrets
+from stacyard.ingestor.sweep import Swept
+from stacyard.ingestor.times import utc
 
 _LINE_SECONDS = 5.0
 _SHOWN = 20
@@ -49,17 +54,21 @@ class RunSummary:
 
 
 class Reporter:
-    """Shows counts while a run works: a bar on a terminal, else a line now and then when something has changed."""
+    """Shows how a run gets on: a bar on a terminal, else a line every few seconds if something has changed.
 
-    def __init__(self, console: Console, title: str) -> None:
+    How much is left, and for how long, is shown once all there is was found.
+    """
+
+    def __init__(self, console: Console, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._console = console
         self._title = title
-        self._line_at = 0.0
+        self._line_at = -_LINE_SECONDS
         self._line = ""
+        self._pace = Pace()
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
             TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
             console=console,
@@ -79,13 +88,15 @@ class Reporter:
 
     def __call__(self, counts: Counts) -> None:
         """Show these counts."""
-        detail = _detail(counts)
-        done = counts.loaded + counts.rejected + counts.failed
-        self._progress.update(self._bar, total=counts.discovered or None, completed=done, detail=detail)
-        now = time.monotonic()
-        line = f"{self._title}: {done} of {counts.discovered} done, {detail}"
+        now = self._clock()
+        self._pace.note(counts.done, now)
+        line, pace = _detail(counts), _pace(counts, self._pace)
+        # while more may be found nobody knows what share is done
+        total = counts.discovered if counts.complete and counts.discovered else None
+        self._progress.update(self._bar, total=total, completed=counts.done, detail=", ".join([line, *pace]))
         if not self._console.is_terminal and line != self._line and now - self._line_at >= _LINE_SECONDS:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            text = ", ".join([f"{self._title}: {line}", *pace])
+            self._console.print(text, highlight=False, soft_wrap=True)
             self._line, self._line_at = line, now
 
 
@@ -106,7 +117,9 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     if summary.interrupted:
         console.print("Interrupted: run the same command again to go on.", style="yellow")
     elif summary.seconds:
-        console.print(f"Took {summary.seconds:.1f} s.", highlight=False)
+        console.print(
+            f"Took {summary.seconds:.1f} s. `stacyard runs report {summary.run.id}` says more.", highlight=False
+        )
     if not counts.add_up:
         console.print("The counts do not add up: please report this run.", style="bold red")
 
@@ -115,7 +128,7 @@ def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
     """What was not loaded and why; of many the first."""
     for outcome in outcomes[:_SHOWN]:
         line = Text(f"{outcome.state} ", style="yellow" if outcome.state == "rejected" else "red")
-        line.append(f"{outcome.item_id}: ", style="bold").append(outcome.reason, style="default")
+        line.append(f"{outcome.item_id}: ", style="bold").append(without_secrets(outcome.reason), style="default")
         console.print(line, soft_wrap=True)
     if len(outcomes) > _SHOWN:
         rest = len(outcomes) - _SHOWN
@@ -132,9 +145,75 @@ def print_runs(runs: Sequence[tuple[Run, Counts]], console: Console) -> None:
     # in words, because ten columns of numbers do not fit into a terminal of eighty
     table.add_column("what became of it", overflow="fold")
     for run, counts in runs:
-        started = f"{run.started_at:%Y-%m-%d %H:%M}"
+        started = f"{utc(run.started_at):%Y-%m-%d %H:%M}"
         table.add_row(str(run.id), run.collection, started, str(counts.discovered), _in_words(run, counts))
     console.print(table)
+
+
+def print_swept(swept: Swept, console: Console) -> None:
+    """What a sweep came to, in a sentence or two."""
+    kept = {"kept for the grace period": swept.young, "waited for by tasks": swept.waiting}
+    parts = [f"{swept.listed} assets ({_megabytes(swept.listed_bytes)})"]
+    parts += [f"{swept.orphans} without item ({_megabytes(swept.orphan_bytes)})"]
+    parts += [f"{number} more {why}" for why, number in kept.items() if number]
+    text = f"{', '.join(parts)}; deleted {swept.deleted} ({_megabytes(swept.deleted_bytes)})."
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def print_report(report: RunReport, console: Console) -> None:
+    """The figures of a run as tables, the most important of each."""
+    speed, flow = report.items_per_second, report.bytes_in_per_second
+    facts = {
+        "became": _in_words(report.run, report.counts),
+        "took": in_words(report.seconds) + (f", {rate_in_words(speed)}" if speed else ""),
+        "read": bytes_in_words(report.bytes_in) + (f", {bytes_in_words(flow)}/s" if flow else ""),
+        "stored": bytes_in_words(report.bytes_out),
+    }
+    facts |= {"features": ", ".join(f"{number} {name}" for name, number in report.features.items())}
+    console.print(f"[bold]Run {report.run.id}: {escape(report.run.collection)}")
+    for name, value in facts.items():
+        if value:
+            console.print(f"  {name:<9}{value}", highlight=False, soft_wrap=True)
+    if report.stages:
+        table = _table("stage", "tasks", "seconds", "share", "p95 s", "longest s")
+        whole = sum(stage.seconds for stage in report.stages) or 1.0
+        for stage in report.stages[:_SHOWN]:
+            numbers = (
+                f"{stage.seconds:.1f}",
+                f"{stage.seconds / whole:.0%}",
+                f"{stage.p95:.2f}",
+                f"{stage.longest:.2f}",
+            )
+            table.add_row(escape(stage.name), str(stage.tasks), *numbers)
+        console.print(table)
+    if report.rules:
+        table = _table("quality rule", "passed", "warned", "rejected")
+        for rule in report.rules[:_SHOWN]:
+            table.add_row(escape(rule.rule), str(rule.passed), str(rule.warned), str(rule.rejected))
+        console.print(table)
+    for reason in report.reasons[:_SHOWN]:
+        line = Text(f"{reason.items} {reason.state} ", style="yellow" if reason.state == State.REJECTED else "red")
+        console.print(line.append(reason.pattern, style="default"), soft_wrap=True)
+    if report.reason_groups > _SHOWN:
+        console.print(f"… and {report.reason_groups - _SHOWN} more reasons", highlight=False)
+    if report.slowest:
+        table = _table("slowest", "seconds", "most of it in")
+        for task in report.slowest:
+            longest = max(task.stages, key=lambda name: task.stages[name])
+            table.add_row(escape(task.item), f"{task.seconds:.2f}", escape(longest))
+        console.print(table)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def _in_words(run: Run, counts: Counts) -> str:
@@ -148,34 +227,31 @@ def _in_words(run: Run, counts: Counts) -> str:
     return words if run.finished_at else f"{words or 'nothing yet'}; unfinished"
 
 
-def run_document(run: Run, counts: Counts) -> dict[str, Any]:
-    """A run as a JSON object."""
-    return {
-        "run": run.id,
-        "collection": run.collection,
-        "sources": run.sources,
-        "started_at": run.started_at.isoformat(),
-        "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-        "counts": asdict(counts),
-    }
-
-
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
     """A task that was not loaded as a JSON object."""
     return {
         "run": outcome.run_id,
         "item": outcome.item_id,
         "state": str(outcome.state),
-        "reason": outcome.reason,
+        "reason": without_secrets(outcome.reason),
         "attempts": outcome.attempts,
         "source": outcome.source,
     }
 
 
 def _detail(counts: Counts) -> str:
-    parts = [f"{counts.loaded} loaded"]
+    """What has become of how much; of a total only when it is known."""
+    found = f"of {counts.discovered} done" if counts.complete else f"of {counts.discovered} found so far done"
+    parts = [f"{counts.done} {found}", f"{counts.loaded} loaded"]
     parts += [f"{counts.unchanged} unchanged"] if counts.unchanged else []
     parts += [f"{counts.running} in work"] if counts.running else []
     parts += [f"{counts.rejected} rejected"] if counts.rejected else []
     parts += [f"{counts.failed} failed"] if counts.failed else []
     return ", ".join(parts)
+
+
+def _pace(counts: Counts, pace: Pace) -> list[str]:
+    if counts.done >= counts.discovered or not (speed := pace.per_second):
+        return []
+    left = pace.seconds_left(counts.discovered - counts.done) if counts.complete else None
+    return [rate_in_words(speed), *([f"{in_words(left)} left"] if left is not None else [])]

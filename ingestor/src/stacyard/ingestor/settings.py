@@ -15,6 +15,11 @@ def default_work_directory() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "stacyard" / "ingest"
 
 
+def _processors() -> int:
+    """How many processors this process may use, which in a container can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class IngestorSettings(BaseSettings):
     """How an ingest uses this machine, and how patient it is."""
 
@@ -26,10 +31,16 @@ class IngestorSettings(BaseSettings):
         "stacyard/ingest below the user's cache directory.",
     )
     processes: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+        default_factory=_processors,
         ge=1,
         le=64,
-        description="Items that are converted at once. Default: one a core.",
+        description="Items that are converted, or blocks of items that are loaded, at once. Default: one a processor.",
+    )
+    threads: int = Field(
+        default_factory=lambda: min(4, _processors()),
+        ge=1,
+        le=64,
+        description="Threads that compress one raster. Default: one for each processor that it may use, at the most 4.",
     )
     lease_seconds: float = Field(
         900.0, ge=1, description="A task whose worker has not been heard of for so long is given to another."
@@ -39,4 +50,44 @@ class IngestorSettings(BaseSettings):
     flush_seconds: float = Field(2.0, gt=0, description="Finished items wait at most so long for company.")
     database_patience_seconds: float = Field(
         20.0, ge=0, description="How long a lost database is waited for before the run stops."
+    )
+
+
+class StreamSettings(BaseSettings):
+    """How a streaming worker consumes the queue of file events."""
+
+    model_config = SettingsConfigDict(env_prefix="STACYARD_STREAM_", extra="ignore")
+
+    queue: str = Field(
+        "table",
+        pattern=r"^(table|https?://.+)$",
+        description="URL of an SQS queue, or `table`: the table stacyard.ingest_message of the database.",
+    )
+    endpoint_url: str | None = Field(None, description="Of SQS, where it is not that of AWS.")
+    prefixes: list[str] = Field(
+        default_factory=list,
+        description='Where objects may be read, as a JSON list such as `["s3://inbox/", "file:///fields/"]`; events '
+        "of others are refused. Without one nothing is read.",
+    )
+    batch_items: int = Field(
+        200, ge=1, le=5000, description="Most messages in hand at once, and most items loaded in one statement."
+    )
+    batch_seconds: float = Field(0.5, gt=0, le=60, description="Finished items wait at most so long for company.")
+    wait_seconds: float = Field(
+        1.0, ge=0, le=20, description="How long an idle worker waits for the queue before it looks around."
+    )
+    visibility_seconds: float = Field(
+        120.0,
+        ge=3,
+        le=43200,
+        description="A received message is hidden from others for so long; extended while it is worked on.",
+    )
+    drain_seconds: float = Field(
+        25.0, ge=0, description="After SIGTERM what is in work may take so long; the rest goes back to the queue."
+    )
+    attempts: int = Field(
+        5, ge=1, le=100, description="How often a message whose object cannot be looked at comes back before it fails."
+    )
+    upkeep_seconds: float = Field(
+        60.0, gt=0, description="How often a collection's extent and its partitions' constraints follow its items."
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from stacyard.ingestor.errors import SourceError
 from stacyard.ingestor.recipe import Recipe
-from stacyard.ingestor.sources.files import content_hash
+from stacyard.ingestor.sources.buckets import Buckets
 from stacyard.ingestor.sources.found import Found
+from stacyard.ingestor.sources.local import SourceFile, as_text
+from stacyard.ingestor.sources.versions import Known, sidecars, versioned
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -18,7 +20,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 @dataclass
 class _Group:
     fields: dict[str, str]
-    files: dict[str, Path] = field(default_factory=dict)
+    files: dict[str, Known] = field(default_factory=dict)
 
 
 def safe_id(text: str) -> str:
@@ -26,67 +28,90 @@ def safe_id(text: str) -> str:
     return _UNSAFE.sub("-", text).strip("-.") or "-"
 
 
-def group_images(paths: Iterable[Path], recipe: Recipe) -> Iterator[Found]:
+def group_images(
+    files: Iterable[SourceFile], recipe: Recipe, *, buckets: Buckets | None = None, resumed: bool = False
+) -> Iterator[Found]:
     """Items of an imagery recipe, each as soon as all its assets were seen, incomplete ones at the end.
 
-    Files that match no asset are passed over. A second file for the same asset of an item is found as a problem.
+    Files that match no asset are passed over. A second file for the same asset of an item is found as a problem. The
+    cursor moves on only where no item is incomplete, so that none is torn when the search goes on there; `resumed`
+    says that it does.
 
     Raises:
         SourceError: no file matches at all.
     """
     open_groups: dict[str, _Group] = {}
     done: set[str] = set()
+    cursor: Mapping[str, Any] | None = None
     pattern = _pattern(recipe)
-    for path in paths:
-        match = pattern.fullmatch(path.name)
+    fitting = (file for file in files if (match := pattern.fullmatch(file.name)) and _asset_of(match, recipe))
+    for known in versioned(fitting, buckets or Buckets()):
+        match = pattern.fullmatch(known.file.name)
         asset = _asset_of(match, recipe) if match else None
-        if match is None or asset is None:
-            continue
-        fields = _fields(match, path)
+        assert match is not None and asset is not None  # noqa: S101, PT018 - others were passed over
+        fields = _fields(match, known.file)
         item_id = _item_id(recipe, fields)
         group = open_groups.setdefault(item_id, _Group(fields))
-        if item_id in done or asset in group.files:
-            yield _second(item_id, asset, path)
-            if item_id in done:
-                del open_groups[item_id]
-            continue
-        group.files[asset] = path
-        if len(group.files) == len(recipe.assets):
-            yield _found(item_id, open_groups.pop(item_id), recipe)
+        second = item_id in done or asset in group.files
+        if second and item_id in done:
+            del open_groups[item_id]
+        elif not second:
+            group.files[asset] = known
+        complete = not second and len(group.files) == len(recipe.assets)
+        if complete:
+            del open_groups[item_id]
             done.add(item_id)
+        cursor = cursor if open_groups else known.file.cursor
+        if second:
+            yield _second(item_id, asset, known.file, cursor)
+        elif complete:
+            yield _found(item_id, group, recipe, cursor)
     for item_id, group in open_groups.items():
-        yield _found(item_id, group, recipe)
-    if not done and not open_groups:
+        yield _found(item_id, group, recipe, None)
+    if not done and not open_groups and not resumed:
         raise _nothing(recipe)
 
 
-def list_layers(paths: Iterable[Path], recipe: Recipe) -> Iterator[Found]:
+def list_layers(
+    files: Iterable[SourceFile], recipe: Recipe, *, buckets: Buckets | None = None, resumed: bool = False
+) -> Iterator[Found]:
     """Items of a vector recipe: one for each layer of each file.
 
-    A second file for a table, which holds one layer, is found as a problem.
+    A second file for a table, which holds one layer, is found as a problem. `resumed` says that the search goes on at
+    a cursor.
 
     Raises:
         SourceError: no file matches at all.
     """
     pattern = _pattern(recipe)
+    buckets = buckets or Buckets()
     count = 0
-    tables: dict[str, Path] = {}
-    for path in paths:
-        match = pattern.fullmatch(path.name)
-        if match is None:
-            continue
+    tables: dict[str, str] = {}
+    for known in versioned((file for file in files if pattern.fullmatch(file.name)), buckets):
+        file, problem = known.file, known.problem
+        match = pattern.fullmatch(file.name)
+        assert match is not None  # noqa: S101 - others were passed over
+        content = {"data": known.version} if known.version is not None else {}
+        for beside in versioned(sidecars(file, buckets), buckets):
+            problem = problem or beside.problem
+            content[beside.file.suffix] = beside.version or ""
         for number, layer in enumerate(recipe.layers):
             count += 1
-            fields = _fields(match, path) | {"layer": layer.layer or path.stem}
-            source = {"files": {"data": str(path)}, "fields": fields, "layer": number}
-            content, problem = _hashes({"data": path, **_sidecars(path)})
-            if layer.table and tables.setdefault(layer.table, path) != path:
+            fields = _fields(match, file) | {"layer": layer.layer or file.stem}
+            if layer.table and tables.setdefault(layer.table, file.uri) != file.uri:
                 problem = (
-                    f"{path} would replace what {tables[layer.table]} puts into the table {layer.table}: "
+                    f"{file.uri} would replace what {tables[layer.table]} puts into the table {layer.table}: "
                     "ingest one of them, or leave `table:` out"
                 )
-            yield Found(item_id=_item_id(recipe, fields), source=source, content=content, problem=problem)
-    if not count:
+            yield Found(
+                item_id=_item_id(recipe, fields),
+                source={"files": {"data": known.text}, "fields": fields, "layer": number},
+                content={} if known.problem else content,
+                problem=problem,
+                # the layers of a file are found together or again
+                cursor=file.cursor if number + 1 == len(recipe.layers) else None,
+            )
+    if not count and not resumed:
         raise _nothing(recipe)
 
 
@@ -95,8 +120,9 @@ def _pattern(recipe: Recipe) -> re.Pattern[str]:
     return re.compile(recipe.files.pattern)
 
 
-def _fields(match: re.Match[str], path: Path) -> dict[str, str]:
-    return {"stem": path.stem, **{name: value or "" for name, value in match.groupdict().items()}}
+def _fields(match: re.Match[str], file: SourceFile) -> dict[str, str]:
+    fields = {"stem": file.stem, **{name: value or "" for name, value in match.groupdict().items()}}
+    return {name: as_text(value) for name, value in fields.items()}
 
 
 def _item_id(recipe: Recipe, fields: dict[str, str]) -> str:
@@ -112,37 +138,22 @@ def _asset_of(match: re.Match[str], recipe: Recipe) -> str | None:
     return None
 
 
-def _found(item_id: str, group: _Group, recipe: Recipe) -> Found:
+def _found(item_id: str, group: _Group, recipe: Recipe, cursor: Mapping[str, Any] | None) -> Found:
     missing = [key for key, asset in recipe.assets.items() if asset.required and key not in group.files]
-    content, problem = _hashes(group.files)
+    problem = next((known.problem for known in group.files.values() if known.problem), None)
+    content = {} if problem else {key: known.version or "" for key, known in group.files.items()}
     if missing:
-        there = ", ".join(str(path) for path in group.files.values())
+        there = ", ".join(known.text for known in group.files.values())
         problem = f"asset {missing[0]!r} is missing: only {there} came; add the file or set `required: false`"
-    files = {key: str(group.files[key]) for key in recipe.assets if key in group.files}
-    return Found(item_id=item_id, source={"files": files, "fields": group.fields}, content=content, problem=problem)
+    files = {key: group.files[key].text for key in recipe.assets if key in group.files}
+    source = {"files": files, "fields": group.fields}
+    return Found(item_id=item_id, source=source, content=content, problem=problem, cursor=cursor)
 
 
-def _sidecars(path: Path) -> dict[str, Path]:
-    """The files without which a shapefile has neither attributes nor CRS."""
-    if path.suffix.lower() != ".shp":
-        return {}
-    beside = {suffix: path.with_suffix(suffix) for suffix in (".dbf", ".shx", ".prj", ".cpg")}
-    return {suffix: file for suffix, file in beside.items() if file.exists()}
-
-
-def _hashes(files: dict[str, Path]) -> tuple[dict[str, str], str | None]:
-    hashes = {}
-    for key, path in files.items():
-        try:
-            hashes[key] = content_hash(path)
-        except OSError as error:
-            return {}, f"{path} cannot be read: {error.strerror}"
-    return hashes, None
-
-
-def _second(item_id: str, asset: str, path: Path) -> Found:
-    problem = f"{path} is a second {asset!r} of item {item_id}: make files.item tell them apart, or remove one"
-    return Found(item_id=item_id, source={"files": {asset: str(path)}}, problem=problem)
+def _second(item_id: str, asset: str, file: SourceFile, cursor: Mapping[str, Any] | None) -> Found:
+    uri = as_text(file.uri)
+    problem = f"{uri} is a second {asset!r} of item {item_id}: make files.item tell them apart, or remove one"
+    return Found(item_id=item_id, source={"files": {asset: uri}}, problem=problem, cursor=cursor)
 
 
 def _nothing(recipe: Recipe) -> SourceError:

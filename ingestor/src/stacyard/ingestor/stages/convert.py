@@ -8,22 +8,31 @@ overrides goes through a VRT, a text file of a few kilobytes, so that no pixel i
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rio_cogeo.cogeo import cog_validate
 
 from stacyard.ingestor.errors import Rejected
 from stacyard.ingestor.recipe import Asset, Conversion
+from stacyard.ingestor.stages.compression import Pixels, compressor, creation_options, overview_resampling, refusal
+from stacyard.ingestor.stages.formats import open_source
+from stacyard.ingestor.stages.overrides import differs, override
 from stacyard.ingestor.stages.space import PARTIAL, space_watched
 
-#: What a worker's GDAL may keep of blocks, in MB; GDAL's own default is a share of the machine, for each worker.
-CACHE_MB = 128
+#: What a worker's GDAL may keep of blocks; GDAL's own default is a share of the machine, for each worker. In bytes:
+#: rasterio hands the number on as it is, and GDAL takes small ones for megabytes only where it reads them as text.
+CACHE_BYTES = 128 * 1024 * 1024
+
+# overviews wait on the disk for their place in the file: up to so many bytes as they are, beyond that compressed
+_MOST_PLAIN_OVERVIEW_BYTES = 1024**3
+# the name under which rio-cogeo, and so we, note how overviews were made
+_OVERVIEW_TAG = "OVERVIEW_RESAMPLING"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,109 +47,112 @@ class Converted:
 def to_cog(source: Path, target: Path, asset: Asset, conversion: Conversion, *, threads: int = 1) -> Converted:
     """Write `target` as a COG of `source`; if it is one already and nothing is overridden, copy it.
 
-    The target appears complete or not at all. What lies beside it under `.partial` and `.vrt` is removed.
+    The target appears complete or not at all. What lies beside it under `.partial` is removed.
+
+    Args:
+        source: any raster that GDAL reads.
+        target: where the COG is to be.
+        asset: which part of the source is meant, and what the recipe says of it; its own conversion comes first.
+        conversion: the recipe's.
+        threads: that compress, decompress and make overviews.
 
     Raises:
-        Rejected: the source is damaged, or what came out is no valid COG.
+        Rejected: the source is damaged or does not fit the recipe, or what came out is no valid COG.
         OutOfSpace: the target's disk is full.
+        OSError: the source is gone or cannot be read now.
     """
     partial = target.with_name(f"{target.name}{PARTIAL}.tif")
-    described = target.with_name(f"{target.name}.vrt")
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_TIFF_INTERNAL_MASK=True), space_watched(target.parent):
+        with (
+            rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS=str(threads), GDAL_TIFF_INTERNAL_MASK=True),
+            space_watched(target.parent),
+        ):
             try:
-                _write(source, partial, described, asset, conversion, threads=threads)
+                _write(source, partial, asset, asset.conversion or conversion, threads=threads)
             except (RasterioError, *_gdal_errors()) as error:
                 raise Rejected(f"{source} is truncated or damaged: {error}; copy or export it again") from error
             header_size = _checked_header(partial, source)
             partial.replace(target)
     finally:
-        described.unlink(missing_ok=True)
         for left in target.parent.glob(f"{partial.name}*"):
             left.unlink()
     return Converted(path=target, size=target.stat().st_size, header_size=header_size)
 
 
-def _write(source: Path, partial: Path, described: Path, asset: Asset, conversion: Conversion, *, threads: int) -> None:
-    with rasterio.open(source) as dataset:
-        changes = _differs(dataset, asset)
-        options = _options(dataset, asset, conversion, threads)
-        width, height = dataset.width, dataset.height
-    if not changes and _is_cog(source) and not asset.categorical:
-        shutil.copyfile(source, partial)
-        return
-    rasterio.shutil.copy(str(source), str(described), driver="VRT")
-    if changes:
-        with rasterio.open(described, "r+") as dataset:
-            _override(dataset, asset)
-    rasterio.shutil.copy(str(described), str(partial), driver="COG", **options)
+def _write(source: Path, partial: Path, asset: Asset, conversion: Conversion, *, threads: int) -> None:
+    with open_source(source, asset) as dataset:
+        if _is_cog(dataset, source, asset):
+            shutil.copyfile(source, partial)
+            return
+        described = _described(dataset, source, partial, asset)
+    with rasterio.open(described, "r+") as dataset:
+        pixels = _pixels(dataset, asset)
+        reason = refusal(pixels, conversion)
+        if reason is not None:
+            raise Rejected(f"{source} {reason}")
+        becomes_mask = pixels.alpha and compressor(pixels, conversion) == "jpeg"
+        override(dataset, source, asset, bands=pixels.bands - (1 if becomes_mask else 0))
+        dataset.update_tags(**{_OVERVIEW_TAG: overview_resampling(pixels, conversion).upper()})
+    options = creation_options(pixels, conversion, threads=threads)
+    overview_bytes = pixels.width * pixels.height * pixels.bands * pixels.bits // 8 // 3
+    # GDAL's own choice here is zstd, which costs as much time as the rest of making overviews
+    plain = {"COG_TMP_COMPRESSION": "NONE"} if overview_bytes <= _MOST_PLAIN_OVERVIEW_BYTES else {}
+    with rasterio.Env(**plain):
+        rasterio.shutil.copy(str(described), str(partial), driver="COG", **options)
     with rasterio.open(partial) as written:
-        if (written.width, written.height) != (width, height):
-            raise Rejected(f"{source} came out as {written.width} x {written.height} pixels, not {width} x {height}")
+        if (written.width, written.height) != (pixels.width, pixels.height):
+            raise Rejected(
+                f"{source} came out as {written.width} x {written.height} pixels, not {pixels.width} x {pixels.height}"
+            )
 
 
-def _options(dataset: rasterio.DatasetReader, asset: Asset, conversion: Conversion, threads: int) -> dict[str, str]:
-    resampling = conversion.resampling if not asset.categorical else None
-    options = {
-        "COMPRESS": conversion.compression.upper(),
-        "PREDICTOR": "YES",
-        "BLOCKSIZE": str(_blocksize(conversion.blocksize, dataset.width, dataset.height)),
-        "OVERVIEW_RESAMPLING": (resampling or ("mode" if asset.categorical else "average")).upper(),
-        "BIGTIFF": "IF_SAFER",
-        "NUM_THREADS": str(threads),
-    }
-    if conversion.level is not None and conversion.compression != "lzw":
-        options["LEVEL"] = str(conversion.level)
-    return options
-
-
-def _blocksize(wanted: int, width: int, height: int) -> int:
-    """The wanted size, or the smallest of 128, 256 … that holds the whole raster: padding costs every reader."""
-    size = 128
-    while size < wanted and size < max(width, height):
-        size *= 2
-    return size
-
-
-def _differs(dataset: rasterio.DatasetReader, asset: Asset) -> bool:
-    if asset.nodata is not None and dataset.nodata != asset.nodata:
-        return True
-    if asset.crs is not None and dataset.crs is None:
-        return True
-    if asset.bands and len(asset.bands) != dataset.count:
-        names = ", ".join(band.name for band in asset.bands)
-        raise Rejected(f"{dataset.name} has {dataset.count} bands, the recipe names {len(asset.bands)} ({names})")
-    return any(
-        band.name != name
-        or (band.scale is not None and band.scale != scale)
-        or (band.offset is not None and band.offset != offset)
-        or (band.unit is not None and band.unit != unit)
-        for band, name, scale, offset, unit in zip(
-            asset.bands, dataset.descriptions, dataset.scales, dataset.offsets, dataset.units, strict=False
+def _described(dataset: rasterio.DatasetReader, source: Path, partial: Path, asset: Asset) -> Path:
+    """A VRT of the bands that are meant, beside the file that is being written."""
+    if asset.indexes and max(asset.indexes) > dataset.count:
+        raise Rejected(
+            f"{source} has {dataset.count} bands, the recipe takes number {max(asset.indexes)}: "
+            "change `indexes:` in the recipe's asset"
         )
+    whole = partial.with_name(f"{partial.name}.vrt")
+    rasterio.shutil.copy(dataset.name, str(whole), driver="VRT")
+    if not asset.indexes:
+        return whole
+    chosen = partial.with_name(f"{partial.name}.bands.vrt")
+    # https://gdal.org/drivers/raster/vrt.html#vrt-connection-string
+    bands = ",".join(map(str, asset.indexes))
+    rasterio.shutil.copy(f"vrt://{whole}?bands={bands}", str(chosen), driver="VRT")
+    return chosen
+
+
+def _pixels(dataset: rasterio.DatasetReader, asset: Asset) -> Pixels:
+    written = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
+    return Pixels(
+        width=dataset.width,
+        height=dataset.height,
+        bands=dataset.count,
+        data_type=max(dataset.dtypes, key=_bits),
+        bits=int(written) if written else max(map(_bits, dataset.dtypes)),
+        classes=asset.categorical or ColorInterp.palette in dataset.colorinterp,
+        alpha=dataset.colorinterp[-1] == ColorInterp.alpha,
+        nodata=asset.nodata if asset.nodata is not None else dataset.nodata,
     )
 
 
-def _override(dataset: rasterio.io.DatasetWriter, asset: Asset) -> None:
-    if asset.nodata is not None:
-        dataset.nodata = asset.nodata
-    if asset.crs is not None and dataset.crs is None:
-        dataset.crs = CRS.from_user_input(asset.crs)
-    if asset.bands:
-        bands = asset.bands
-        dataset.descriptions = tuple(band.name for band in bands)
-        dataset.scales = _chosen([band.scale for band in bands], dataset.scales)
-        dataset.offsets = _chosen([band.offset for band in bands], dataset.offsets)
-        dataset.units = tuple(band.unit or unit or "" for band, unit in zip(bands, dataset.units, strict=True))
+def _bits(data_type: str) -> int:
+    # GDAL has two 16-bit parts in one number here, which numpy has not
+    return 32 if data_type == "complex_int16" else 8 * np.dtype(data_type).itemsize
 
 
-def _chosen(wanted: Sequence[float | None], there: Sequence[float]) -> tuple[float, ...]:
-    return tuple(old if new is None else new for new, old in zip(wanted, there, strict=True))
-
-
-def _is_cog(path: Path) -> bool:
+def _is_cog(dataset: rasterio.DatasetReader, source: Path, asset: Asset) -> bool:
+    """Whether the source is, as it is, what would be written."""
+    # what another file beside it says would be lost; a part of it would still be all of it
+    if dataset.driver != "GTiff" or len(dataset.files) != 1 or asset.indexes or differs(dataset, asset):
+        return False
+    pixels = _pixels(dataset, asset)
+    if pixels.classes and dataset.overviews(1) and dataset.tags().get(_OVERVIEW_TAG) not in ("MODE", "NEAREST"):
+        return False
     try:
-        return bool(cog_validate(str(path), strict=True, quiet=True)[0])
+        return bool(cog_validate(str(source), strict=True, quiet=True)[0])
     except Exception:  # whatever stops the validator, the file is then written anew
         return False
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pystac import STACObjectType
@@ -13,23 +13,19 @@ from pystac.errors import STACValidationError
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 from stacyard.ingestor.errors import Rejected
-from stacyard.ingestor.recipe import Asset, Band, Recipe, Time, utc
+from stacyard.ingestor.recipe import Asset, Band, Recipe, Time
+from stacyard.ingestor.stages.extensions import extensions_of, problems
 from stacyard.ingestor.stages.footprint import bbox_of
-from stacyard.ingestor.stages.quality import BandReport, RasterReport
-
-COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-FLATGEOBUF = "application/vnd.flatgeobuf"
-
-EO = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
-FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
-PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
-# version 1.1 is the one that has `raster:bands`, which the tilers read; `bands` of STAC 1.1 says the same
-RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
-RENDER = "https://stac-extensions.github.io/render/v2.0.0/schema.json"
-TABLE = "https://stac-extensions.github.io/table/v1.2.0/schema.json"
+from stacyard.ingestor.stages.inspect import BandReport, RasterReport
+from stacyard.ingestor.stages.lineage import processing
+from stacyard.ingestor.stages.quality import Judgement, main_report
+from stacyard.ingestor.stages.vocabulary import COG, FLATGEOBUF, eo_band
+from stacyard.ingestor.times import instant, utc
 
 # multihash: 0x12 is SHA-256, 0x20 its length in bytes
 _MULTIHASH_SHA256 = "1220"
+# numpy counts both parts of a complex number, STAC one
+_COMPLEX_TYPES: Mapping[str, str] = {"complex64": "cfloat32", "complex128": "cfloat64", "complex_int16": "cint16"}
 _TAG_FORMATS = ("%Y:%m:%d %H:%M:%S",)
 _WORDS: Mapping[str, Callable[[float], bool]] = {
     "nan": math.isnan,
@@ -60,11 +56,6 @@ class When:
         if self.end is None:
             return {"datetime": instant(self.start)}
         return {"datetime": None, "start_datetime": instant(self.start), "end_datetime": instant(self.end)}
-
-
-def instant(value: datetime) -> str:
-    """RFC 3339 in UTC with a `Z`, with microseconds only where there are any."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def when(time: Time, fields: Mapping[str, str], tags: Mapping[str, str]) -> When:
@@ -103,39 +94,46 @@ def describe_image(
     time: When,
     reports: Mapping[str, RasterReport],
     stored: Mapping[str, StoredAsset],
-    cloud_cover: float | None,
+    judgement: Judgement,
+    sources: Iterable[str],
 ) -> dict[str, Any]:
     """The item of an image. Its geometry is that of the first asset with the role `data`, else of the first.
+
+    Args:
+        item_id: its id.
+        recipe: the recipe.
+        time: its time.
+        reports: of its assets.
+        stored: its assets, in the storage.
+        judgement: what quality rules found.
+        sources: paths of the files it was made of.
 
     Raises:
         Rejected: what came out is no valid STAC item.
     """
-    main = next((key for key in reports if "data" in recipe.assets[key].roles), next(iter(reports)))
+    main = main_report(reports, recipe.assets)
     projections = {key: _projection(report) for key, report in reports.items()}
     common = {
         name: value
-        for name, value in projections[main].items()
+        for name, value in _projection(main).items()
         if all(other.get(name) == value for other in projections.values())
     }
     # proj:code is required; null says that the assets differ
-    properties: dict[str, Any] = {**time.properties(), **recipe.properties, "proj:code": None, **common}
-    if cloud_cover is not None:
-        properties["eo:cloud_cover"] = cloud_cover
+    properties: dict[str, Any] = {
+        **time.properties(),
+        **processing(sources, into="Cloud-optimized GeoTIFF"),
+        **recipe.properties,
+        "proj:code": None,
+        **common,
+        **judgement.properties,
+    }
     renders = recipe.render_documents(reports)
     if renders:
         properties["renders"] = renders
     assets = {
         key: {**_image_asset(recipe.assets[key], reports[key], stored[key]), **projections[key]} for key in reports
     }
-    extensions = [EO, FILE, PROJECTION, RASTER, *([RENDER] if renders else [])]
-    return _item(
-        recipe,
-        item_id,
-        geometry=reports[main].footprint,
-        properties=properties,
-        assets=assets,
-        extensions=extensions,
-    )
+    return _item(recipe, item_id, geometry=main.footprint, properties=properties, assets=assets)
 
 
 def describe_layer(
@@ -144,11 +142,12 @@ def describe_layer(
     recipe: Recipe,
     time: When,
     geometry: Any,
-    columns: Mapping[str, str],
-    count: int,
+    columns: Sequence[Mapping[str, str]],
+    features: Mapping[str, int],
     title: str | None,
     description: str | None,
     stored: StoredAsset,
+    source: str,
 ) -> dict[str, Any]:
     """The item of a vector layer.
 
@@ -157,22 +156,25 @@ def describe_layer(
         recipe: the recipe.
         time: its time.
         geometry: GeoJSON in EPSG:4326 that covers all features.
-        columns: type by column, as the table extension writes it.
-        count: features.
+        columns: as the table extension writes them.
+        features: how many were read, written, repaired, dropped and rejected.
         title: of the layer.
         description: of the layer, and what was done to it.
         stored: the FlatGeobuf in EPSG:4326.
+        source: path of the file it was made of.
 
     Raises:
         Rejected: what came out is no valid STAC item.
     """
     properties: dict[str, Any] = {
         **time.properties(),
+        **processing([source], into="FlatGeobuf"),
         **recipe.properties,
         "proj:code": "EPSG:4326",
-        "table:columns": [{"name": name, "type": kind} for name, kind in columns.items()],
-        "table:row_count": count,
+        "table:columns": [dict(column) for column in columns],
+        "table:row_count": features["written"],
         "table:primary_geometry": "geometry",
+        "stacyard:features": dict(features),
     }
     if title:
         properties["title"] = title
@@ -181,24 +183,7 @@ def describe_layer(
     asset = {"href": stored.href, "type": FLATGEOBUF, "roles": ["data"], **_file(stored)}
     if title:
         asset["title"] = title
-    return _item(
-        recipe,
-        item_id,
-        geometry=geometry,
-        properties=properties,
-        assets={"data": asset},
-        extensions=[FILE, PROJECTION, TABLE],
-    )
-
-
-def eo_band(band: Band) -> dict[str, Any]:
-    """A band as STAC 1.1 writes it, with what the recipe knows."""
-    document: dict[str, Any] = {"name": band.name}
-    if band.description:
-        document["description"] = band.description
-    if band.common_name:
-        document["eo:common_name"] = band.common_name
-    return document
+    return _item(recipe, item_id, geometry=geometry, properties=properties, assets={"data": asset})
 
 
 def _item(
@@ -208,12 +193,11 @@ def _item(
     geometry: Any,
     properties: dict[str, Any],
     assets: dict[str, Any],
-    extensions: list[str],
 ) -> dict[str, Any]:
     item = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": extensions,
+        "stac_extensions": extensions_of({"properties": properties, "assets": assets}),
         "id": item_id,
         "collection": recipe.collection.id,
         "geometry": geometry,
@@ -228,6 +212,9 @@ def _item(
         JsonSchemaSTACValidator().validate_core(linked, STACObjectType.ITEM, "1.1.0")
     except STACValidationError as error:
         raise Rejected(f"item {item_id} would not be valid STAC: {error}; look at the recipe's properties") from error
+    wrong = problems(item)
+    if wrong:
+        raise Rejected(f"item {item_id} would not be valid STAC: {'; '.join(wrong)}; look at the recipe's properties")
     return item
 
 
@@ -256,7 +243,7 @@ def _image_asset(asset: Asset, report: RasterReport, stored: StoredAsset) -> dic
 
 
 def _common(band: BandReport) -> dict[str, Any]:
-    document: dict[str, Any] = {"data_type": band.data_type}
+    document: dict[str, Any] = {"data_type": _COMPLEX_TYPES.get(band.data_type, band.data_type)}
     if band.nodata is not None:
         document["nodata"] = _number(band.nodata)
     if band.unit:

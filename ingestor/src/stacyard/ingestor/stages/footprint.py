@@ -6,13 +6,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
+import shapely.affinity
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.features import shapes
-from rasterio.warp import transform_geom
+from rasterio.warp import transform as warp
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
+
+from stacyard.ingestor.errors import Rejected
 
 Bbox: TypeAlias = tuple[float, float, float, float]
 
@@ -20,6 +24,8 @@ _MANY_PARTS = 32
 _SMALL_HOLE = 0.01
 _POINTS_A_SIDE = 8
 _DECIMALS = 7
+# a ring of fewer, its first repeated at its end, has no area
+_LEAST_POINTS = 4
 
 
 def footprint(coarse: NDArray[np.bool_], factor: int, size: tuple[int, int], transform: Affine, crs: CRS) -> Any:
@@ -31,6 +37,9 @@ def footprint(coarse: NDArray[np.bool_], factor: int, size: tuple[int, int], tra
         size: height and width of the raster in pixels.
         transform: from pixels to `crs`.
         crs: of the raster.
+
+    Raises:
+        Rejected: the CRS cannot say where on Earth the outline lies.
     """
     if not coarse.any():
         return None
@@ -45,8 +54,7 @@ def footprint(coarse: NDArray[np.bool_], factor: int, size: tuple[int, int], tra
             outline = outline.convex_hull
     # a straight edge in the raster's CRS is a curve in degrees: points between its ends follow it
     outline = shapely.segmentize(outline, max(width, height) / _POINTS_A_SIDE)
-    placed = shapely.transform(outline, lambda xy: _place(transform, xy))
-    return geojson(shape(transform_geom(crs, "EPSG:4326", mapping(placed), precision=_DECIMALS)))
+    return geojson(_on_earth(outline, transform, crs))
 
 
 def geojson(geometry: BaseGeometry) -> Any:
@@ -69,14 +77,72 @@ def bbox_of(geometry: Any) -> Bbox:
     return west, south, east, north
 
 
-def _place(transform: Affine, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    columns, rows = xy[:, 0], xy[:, 1]
-    return np.column_stack(
-        [
-            transform.a * columns + transform.b * rows + transform.c,
-            transform.d * columns + transform.e * rows + transform.f,
-        ]
-    )
+def _on_earth(outline: BaseGeometry, transform: Affine, crs: CRS) -> BaseGeometry:
+    """An outline in pixels as degrees, cut at the antimeridian as RFC 7946, section 3.1.9, asks for."""
+    placed = []
+    for part in getattr(outline, "geoms", [outline]):
+        exterior = _ring(part.exterior, transform, crs)
+        holes = [_ring(ring, transform, crs) for ring in part.interiors]
+        polygon = shapely.make_valid(shapely.Polygon(exterior), method="structure", keep_collapsed=False)
+        for hole in holes:
+            # a hole may have been followed from another side of the antimeridian than its polygon
+            empty = shapely.make_valid(shapely.Polygon(hole))
+            polygon = polygon.difference(shapely.union_all([_turned(empty, turn) for turn in (-360, 0, 360)]))
+        placed.append(polygon)
+    whole = shapely.union_all(placed)
+    world = shapely.box(-180, -90, 180, 90)
+    turns = (-720, -360, 0, 360, 720)
+    pieces = [piece for turn in turns for piece in _polygons(_turned(whole, turn).intersection(world))]
+    if not pieces:
+        raise Rejected("its footprint has no area on Earth: see that its CRS and its georeference are right")
+    return shapely.union_all(pieces)
+
+
+def _ring(ring: BaseGeometry, transform: Affine, crs: CRS) -> NDArray[np.float64]:
+    """A ring in pixels as degrees, shape (points, 2), followed without a jump, so that longitudes may pass 180.
+
+    A ring around a pole does not come back to where it began; it is closed along the pole.
+    """
+    columns, rows = shapely.get_coordinates(ring).T
+    x = transform.a * columns + transform.b * rows + transform.c
+    y = transform.d * columns + transform.e * rows + transform.f
+    degrees = _degrees(crs, x, y)
+    degrees = degrees[np.isfinite(degrees).all(axis=1)]
+    if len(degrees) < _LEAST_POINTS:
+        raise Rejected(f"its footprint lies where {crs.to_string()[:60]} knows no place on Earth: give the right CRS")
+    longitudes, latitudes = np.unwrap(degrees[:, 0], period=360), degrees[:, 1].clip(-90, 90)
+    if abs(longitudes[-1] - longitudes[0]) > 180:
+        pole = np.copysign(90.0, latitudes.mean())
+        longitudes = np.append(longitudes, [longitudes[-1], longitudes[0], longitudes[0]])
+        latitudes = np.append(latitudes, [pole, pole, latitudes[0]])
+    return np.column_stack([longitudes, latitudes])
+
+
+def _degrees(crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Longitudes and latitudes, shape (points, 2); infinite where the CRS knows no place, as beside a full disk."""
+    try:
+        return np.column_stack(warp(crs, "EPSG:4326", x, y))
+    except CPLE_BaseError:
+        # GDAL says no more than that one of them failed
+        return np.array([_point(crs, *point) for point in zip(x, y, strict=True)])
+
+
+def _point(crs: CRS, x: float, y: float) -> tuple[float, float]:
+    try:
+        [longitude], [latitude] = warp(crs, "EPSG:4326", [x], [y])
+    except CPLE_BaseError:
+        return np.inf, np.inf
+    return longitude, latitude
+
+
+def _turned(geometry: BaseGeometry, degrees: int) -> BaseGeometry:
+    """The same place on Earth, by other longitudes."""
+    moved: BaseGeometry = shapely.affinity.translate(geometry, xoff=degrees)
+    return moved
+
+
+def _polygons(geometry: BaseGeometry) -> list[BaseGeometry]:
+    return [part for part in getattr(geometry, "geoms", [geometry]) if part.geom_type == "Polygon" and part.area > 0]
 
 
 def _without_small_holes(geometry: BaseGeometry) -> BaseGeometry:

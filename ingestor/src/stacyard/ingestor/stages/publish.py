@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from stacyard.core.storage import Storage, join, local_path
-from stacyard.ingestor.sources.files import content_hash
+from stacyard.ingestor.sources.local import content_hash
 from stacyard.ingestor.stages.describe import StoredAsset
 
 

@@ -1,241 +1,249 @@
-"""Look at every pixel: is the file readable and georeferenced, where is its data, are the rules kept?"""
+"""Hold what is known of an item against the recipe's rules. Nothing here reads a file or a database."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import rasterio
-from numpy.typing import NDArray
-from rasterio.errors import RasterioError
-from rasterio.windows import Window
+import shapely
+from shapely.geometry import shape
 
 from stacyard.ingestor.errors import Rejected
-from stacyard.ingestor.recipe import Asset, Quality
-from stacyard.ingestor.stages.convert import CACHE_MB
-from stacyard.ingestor.stages.footprint import footprint
+from stacyard.ingestor.recipe import AnomalyRule, Asset, CloudRule, FootprintRule, Quality, ValueRange
+from stacyard.ingestor.stages.anomalies import Observation, anomaly_score
+from stacyard.ingestor.stages.inspect import RasterReport
+from stacyard.ingestor.verdicts import Verdict
 
-# longest side of the coarse mask that outlines are drawn from
-_COARSE_CELLS = 256
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# pixels read at once: 16 blocks of 512 x 512, some 8 MB for a 16-bit band
-_STRIP_BLOCKS = 16
+# an asset without any valid pixel has no footprint: it fails even where no share is asked for
+_LEAST_VALID_PERCENT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class BandReport:
-    """One band, in the file's own numbers before scale and offset; without valid pixels there are no statistics."""
+class Surroundings:
+    """What the catalog has near an item: other items of the same scene, as collection/id, and its place's series."""
 
-    name: str | None
-    data_type: str
-    nodata: float | None
-    scale: float
-    offset: float
-    unit: str | None
-    statistics: Mapping[str, float]
+    duplicates: tuple[str, ...] = ()
+    series: tuple[Observation, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class RasterReport:
-    """What is true of a raster. `bbox` and `transform` in `crs`, `footprint` as GeoJSON in EPSG:4326."""
+class Judgement:
+    """What was found of an item that may be loaded. `cloud_cover` in percent."""
 
-    crs: str | None
-    wkt2: str
-    shape: tuple[int, int]
-    transform: tuple[float, ...]
-    bbox: tuple[float, float, float, float]
-    bands: tuple[BandReport, ...]
-    valid_percent: float
-    footprint: Any
-    tags: Mapping[str, str]
-    values: Mapping[int, int] = field(default_factory=dict)
-    valid_pixels: int = 0
+    verdicts: tuple[Verdict, ...] = ()
+    cloud_cover: float | None = None
+    anomaly_score: float | None = None
 
-
-@dataclass
-class _Sums:
-    """Running statistics of one band, merged strip by strip (Chan, Golub, LeVeque 1979), which loses no digits."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-    low: float = math.inf
-    high: float = -math.inf
-
-    def add(self, values: NDArray[Any]) -> None:
-        if not values.size:
-            return
-        numbers = values.astype("float64")
-        count, mean = numbers.size, float(numbers.mean())
-        squares = float(np.square(numbers - mean).sum())
-        both = self.count + count
-        shift = mean - self.mean
-        self.squares += squares + shift * shift * self.count * count / both
-        self.mean += shift * count / both
-        self.count = both
-        self.low = min(self.low, float(numbers.min()))
-        self.high = max(self.high, float(numbers.max()))
-
-    def statistics(self, pixels: int) -> dict[str, float]:
-        percent = 100 * self.count / pixels
-        if not self.count:
-            return {"valid_percent": percent}
-        return {
-            "minimum": self.low,
-            "maximum": self.high,
-            "mean": self.mean,
-            "stddev": math.sqrt(self.squares / self.count),
-            "valid_percent": percent,
+    @property
+    def properties(self) -> dict[str, Any]:
+        """What an item says of it; docs/quality.md names the properties."""
+        if not self.verdicts:
+            return {}
+        properties: dict[str, Any] = {
+            "stacyard:quality": [
+                {
+                    name: value
+                    for name, value in (
+                        ("rule", verdict.rule),
+                        ("asset", verdict.asset),
+                        ("passed", verdict.passed),
+                        ("value", verdict.value),
+                        ("limit", verdict.limit),
+                    )
+                    if value is not None
+                }
+                for verdict in self.verdicts
+            ],
+            "stacyard:warnings": sorted({verdict.rule for verdict in self.verdicts if not verdict.passed}),
         }
+        if self.anomaly_score is not None:
+            properties["stacyard:anomaly_score"] = self.anomaly_score
+        if self.cloud_cover is not None:
+            properties["eo:cloud_cover"] = self.cloud_cover
+        return properties
 
 
-def accept(path: Path, asset: Asset) -> None:
-    """See that a source file is a georeferenced raster before work is put into it.
-
-    Raises:
-        Rejected: it is empty, no raster, damaged, or nobody knows where on Earth it lies; each has its own reason.
-        OSError: it is gone or cannot be read now.
-    """
-    with path.open("rb") as file:
-        head = file.read(4)
-    if not head:
-        raise Rejected(f"{path} is empty (0 bytes): copy or export it again")
-    try:
-        with rasterio.open(path) as dataset:
-            crs, transform, count = dataset.crs, dataset.transform, dataset.count
-    except RasterioError as error:
-        if head in _TIFF_MAGIC:
-            raise Rejected(f"{path} is truncated or damaged: {error}; copy or export it again") from error
-        raise Rejected(f"{path} is not a raster that GDAL can read: leave it out, or convert it first") from error
-    if not count:
-        raise Rejected(f"{path} holds no bands but sub-datasets: extract the one you mean")
-    if crs is None and asset.crs is None:
-        raise Rejected(
-            f"{path} has no coordinate reference system: give `crs:` in the recipe's asset or georeference the file"
-        )
-    if transform.is_identity:
-        raise Rejected(f"{path} has a CRS but no geotransform: georeference the file")
-
-
-def inspect(path: Path, *, count_values: Sequence[int] = ()) -> RasterReport:
-    """Read every block of every band of a raster once, in strips.
+def judge(
+    *,
+    reports: Mapping[str, RasterReport],
+    assets: Mapping[str, Asset],
+    rules: Quality,
+    seen: Observation | None = None,
+    cloud_cover: float | None = None,
+    surroundings: Surroundings | None = None,
+) -> Judgement:
+    """Hold an item against all rules.
 
     Args:
-        path: a georeferenced raster.
-        count_values: values whose pixels are counted in the first band.
+        reports: of its assets.
+        assets: what the recipe says of them.
+        rules: the recipe's.
+        seen: the statistic that the anomaly rule asks for; None if the item has it not.
+        cloud_cover: in percent, if known.
+        surroundings: what the catalog has near it, if a rule needs that.
 
     Raises:
-        Rejected: a block cannot be read.
+        Rejected: rules are broken that do not merely warn; the message has each value and its limit.
     """
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path) as dataset:
-        height, width = dataset.height, dataset.width
-        factor = max(1, math.ceil(max(height, width) / _COARSE_CELLS))
-        coarse = np.zeros((math.ceil(height / factor), math.ceil(width / factor)), dtype=bool)
-        sums = [_Sums() for _ in dataset.indexes]
-        counted = dict.fromkeys(count_values, 0)
-        valid = 0
-        for window in _strips(dataset):
-            try:
-                strip = dataset.read(window=window)  # (bands, rows, columns)
-                masks = dataset.read_masks(window=window) != 0
-            except RasterioError as error:
-                raise Rejected(f"{path} is truncated or damaged: {error}; copy or export it again") from error
-            if strip.dtype.kind in "fc":
-                masks &= np.isfinite(strip)
-            for band, mask, band_sums in zip(strip, masks, sums, strict=True):
-                band_sums.add(band[mask])
-            for value in counted:
-                counted[value] += int(np.count_nonzero((strip[0] == value) & masks[0]))
-            drawn = masks.any(axis=0)
-            valid += int(np.count_nonzero(drawn))
-            _outline(coarse, drawn, window, factor)
-        pixels = height * width
-        epsg = dataset.crs.to_epsg()
-        return RasterReport(
-            crs=f"EPSG:{epsg}" if epsg else None,
-            wkt2=dataset.crs.to_wkt(version="WKT2_2019"),
-            shape=(height, width),
-            transform=tuple(dataset.transform)[:6],
-            bbox=tuple(dataset.bounds),
-            bands=tuple(_band(dataset, index, sums[index].statistics(pixels)) for index in range(dataset.count)),
-            valid_percent=100 * valid / pixels,
-            footprint=footprint(coarse, factor, (height, width), dataset.transform, dataset.crs),
-            tags=dataset.tags(),
-            values=counted,
-            valid_pixels=sums[0].count,
-        )
-
-
-def judge(reports: Mapping[str, RasterReport], assets: Mapping[str, Asset], rules: Quality) -> float | None:
-    """Hold an item's assets against the recipe's rules; returns the cloud cover in percent if a mask tells it.
-
-    Raises:
-        Rejected: a rule is broken; the message has the value and the limit.
-    """
-    for key, report in reports.items():
-        if "data" in assets[key].roles and (report.footprint is None or report.valid_percent < rules.min_valid_percent):
-            raise Rejected(
-                f"asset {key!r} has {report.valid_percent:.1f} % valid pixels; at least "
-                f"{max(rules.min_valid_percent, 0.1):g} % are asked for by quality.min_valid_percent"
-            )
-        wanted = rules.values.get(key)
-        for band in report.bands if wanted else ():
-            low, high = band.statistics.get("minimum"), band.statistics.get("maximum")
-            if wanted and wanted.min is not None and low is not None and low < wanted.min:
-                raise Rejected(f"asset {key!r} has the value {low:g}, below the {wanted.min:g} of quality.values")
-            if wanted and wanted.max is not None and high is not None and high > wanted.max:
-                raise Rejected(f"asset {key!r} has the value {high:g}, above the {wanted.max:g} of quality.values")
-    return _cloud_cover(reports, rules)
-
-
-def _cloud_cover(reports: Mapping[str, RasterReport], rules: Quality) -> float | None:
-    if rules.cloud is None or rules.cloud.asset not in reports:
-        return None
-    report = reports[rules.cloud.asset]
-    if not report.valid_pixels:
-        return None
-    share = round(100 * sum(report.values.values()) / report.valid_pixels, 2)
-    if share > rules.cloud.max_percent:
-        raise Rejected(f"{share:g} % is cloud; at most {rules.cloud.max_percent:g} % are allowed by quality.cloud")
-    return share
-
-
-def _strips(dataset: rasterio.DatasetReader) -> list[Window]:
-    """Windows of whole blocks, one block row high, a few blocks wide."""
-    rows, columns = dataset.block_shapes[0]
-    # a file of one giant strip or of single lines is cut so that memory stays bounded and calls stay few
-    rows = min(max(rows, 64), 1024)
-    columns = min(columns * _STRIP_BLOCKS, 8192)
-    return [
-        Window(left, top, min(columns, dataset.width - left), min(rows, dataset.height - top))
-        for top in range(0, dataset.height, rows)
-        for left in range(0, dataset.width, columns)
+    around = surroundings or Surroundings()
+    score = _score(seen, around.series, rules.anomaly, cloud_cover) if rules.anomaly else None
+    found = [
+        *(verdict for key, report in reports.items() for verdict in _of_asset(key, report, assets[key], rules)),
+        *([_footprint(main_report(reports, assets).footprint, rules.footprint)] if rules.footprint else []),
+        *([_cloud(cloud_cover, rules.cloud)] if rules.cloud else []),
+        *([_duplicate(around.duplicates, rules)] if rules.duplicate and surroundings else []),
+        *([_anomaly(score, rules.anomaly)] if rules.anomaly and surroundings else []),
     ]
+    # what is as it should be needs no sentence
+    verdicts = [replace(each, message="") if each.passed and each.value is not None else each for each in found]
+    broken = [verdict for verdict in verdicts if not verdict.passed and verdict.severity == "reject"]
+    if broken:
+        raise Rejected("; ".join(verdict.message for verdict in broken), verdicts=verdicts)
+    return Judgement(verdicts=tuple(verdicts), cloud_cover=cloud_cover, anomaly_score=score)
 
 
-def _outline(coarse: NDArray[np.bool_], drawn: NDArray[np.bool_], window: Window, factor: int) -> None:
-    """Set the cells of the coarse mask in which a strip, shape (rows, columns), has any valid pixel."""
-    top, left = int(window.row_off), int(window.col_off)
-    rows, columns = (
-        [0, *range(factor - start % factor, length, factor)]
-        for start, length in ((top, drawn.shape[0]), (left, drawn.shape[1]))
+def main_report(reports: Mapping[str, RasterReport], assets: Mapping[str, Asset]) -> RasterReport:
+    """The report that gives an item its geometry: of the first asset with the role `data`, else of the first."""
+    return reports[next((key for key in reports if "data" in assets[key].roles), next(iter(reports)))]
+
+
+def statistic_of(reports: Mapping[str, RasterReport], rule: AnomalyRule) -> float | None:
+    """The statistic that an anomaly rule asks for, in the file's own numbers; None if the item has it not."""
+    report = reports.get(rule.asset)
+    if report is None or rule.band > len(report.bands):
+        return None
+    return report.bands[rule.band - 1].statistics.get(rule.statistic)
+
+
+def _of_asset(key: str, report: RasterReport, asset: Asset, rules: Quality) -> Iterator[Verdict]:
+    yield Verdict(rule="readable", asset=key, passed=True, value=True, limit=True)
+    if rules.crs is not None:
+        yield Verdict(
+            rule="crs",
+            asset=key,
+            passed=report.crs in rules.crs.codes,
+            value=report.crs,
+            limit=rules.crs.codes,
+            message=f"asset {key!r} is in {report.crs or 'a CRS without a code'}; quality.crs asks for "
+            f"{' or '.join(rules.crs.codes)}: reproject it, or add the code",
+            severity=rules.crs.severity,
+        )
+    if "data" in asset.roles:
+        least = max(rules.min_valid_percent, _LEAST_VALID_PERCENT)
+        # of a huge raster a few pixels are less than the least, and yet data
+        enough = report.footprint is not None and report.valid_percent >= rules.min_valid_percent
+        yield Verdict(
+            rule="valid",
+            asset=key,
+            passed=enough,
+            value=round(report.valid_percent, 3),
+            limit=rules.min_valid_percent,
+            message=f"asset {key!r} has {report.valid_percent:.1f} % valid pixels; at least {least:g} % are asked for "
+            "by quality.min_valid_percent",
+        )
+    if key in rules.values:
+        yield _values(key, report, rules.values[key])
+
+
+def _values(key: str, report: RasterReport, wanted: ValueRange) -> Verdict:
+    """One verdict over all bands: the first value that is out of its range, or else that all are in theirs."""
+    checks = (
+        ("the value", "minimum", "below", wanted.min),
+        ("the value", "maximum", "above", wanted.max),
+        ("the mean", "mean", "below", wanted.min_mean),
+        ("the mean", "mean", "above", wanted.max_mean),
+        ("the standard deviation", "stddev", "below", wanted.min_stddev),
+        ("the standard deviation", "stddev", "above", wanted.max_stddev),
     )
-    cells = np.logical_or.reduceat(np.logical_or.reduceat(drawn, rows, axis=0), columns, axis=1)
-    top, left = top // factor, left // factor
-    coarse[top : top + len(rows), left : left + len(columns)] |= cells
+    for band in report.bands:
+        for words, name, side, limit in checks:
+            value = band.statistics.get(name)
+            if value is None or limit is None or not (value < limit if side == "below" else value > limit):
+                continue
+            return Verdict(
+                rule="values",
+                asset=key,
+                passed=False,
+                value=value,
+                limit=limit,
+                message=f"asset {key!r} has {words} {value:g}, {side} the {limit:g} of quality.values",
+                severity=wanted.severity,
+            )
+    return Verdict(rule="values", asset=key, passed=True, severity=wanted.severity)
 
 
-def _band(dataset: rasterio.DatasetReader, index: int, statistics: dict[str, float]) -> BandReport:
-    return BandReport(
-        name=dataset.descriptions[index],
-        data_type=dataset.dtypes[index],
-        nodata=dataset.nodatavals[index],
-        scale=dataset.scales[index],
-        offset=dataset.offsets[index],
-        unit=dataset.units[index],
-        statistics=statistics,
+def _footprint(footprint: Any, rule: FootprintRule) -> Verdict:
+    inside = covered = 0.0
+    if footprint is not None:
+        outline, box = shape(footprint), _box(rule.within)
+        common = outline.intersection(box).area
+        inside, covered = (round(100 * common / part.area, 2) if part.area else 0.0 for part in (outline, box))
+    west, south, east, north = rule.within
+    return Verdict(
+        rule="footprint",
+        passed=inside >= rule.min_inside_percent and covered >= rule.min_covered_percent,
+        value={"inside_percent": inside, "covered_percent": covered},
+        limit={"inside_percent": rule.min_inside_percent, "covered_percent": rule.min_covered_percent},
+        message=f"{inside:g} % of the footprint is inside {west:g}, {south:g}, {east:g}, {north:g} and covers "
+        f"{covered:g} % of it; quality.footprint asks for {rule.min_inside_percent:g} % and "
+        f"{rule.min_covered_percent:g} %: see that the CRS and the georeference are right",
+        severity=rule.severity,
     )
+
+
+def _box(within: tuple[float, float, float, float]) -> Any:
+    west, south, east, north = within
+    if west < east:
+        return shapely.box(west, south, east, north)
+    return shapely.union(shapely.box(west, south, 180, north), shapely.box(-180, south, east, north))
+
+
+def _cloud(cover: float | None, rule: CloudRule) -> Verdict:
+    return Verdict(
+        rule="cloud",
+        passed=cover is None or cover <= rule.max_percent,
+        value=cover,
+        limit=rule.max_percent,
+        message="nothing tells how cloudy it is"
+        if cover is None
+        else f"{cover:g} % is cloud; at most {rule.max_percent:g} % are allowed by quality.cloud",
+        severity=rule.severity,
+    )
+
+
+def _duplicate(others: Sequence[str], rules: Quality) -> Verdict:
+    assert rules.duplicate is not None  # noqa: S101 - the caller looked
+    return Verdict(
+        rule="duplicate",
+        passed=not others,
+        value=list(others),
+        limit=[],
+        message=f"the catalog has this scene as {', '.join(others)}: leave one of them out, "
+        "or change quality.duplicate",
+        severity=rules.duplicate.severity,
+    )
+
+
+def _anomaly(score: float | None, rule: AnomalyRule) -> Verdict:
+    return Verdict(
+        rule="anomaly",
+        asset=rule.asset,
+        passed=score is None or abs(score) <= rule.threshold,
+        value=score,
+        limit=rule.threshold,
+        message="too few items of its place, or it is too cloudy, to say what is usual"
+        if score is None
+        else f"the {rule.statistic} of asset {rule.asset!r} has the robust z-score {score:g} in the series of its "
+        f"place; up to {rule.threshold:g} either way is usual by quality.anomaly: look at it",
+        severity=rule.severity,
+    )
+
+
+def _score(
+    seen: Observation | None, series: Sequence[Observation], rule: AnomalyRule, cloud_cover: float | None
+) -> float | None:
+    if seen is None or (cloud_cover or 0.0) > rule.max_cloud_percent:
+        return None
+    score = anomaly_score(seen, series, min_count=rule.min_count, season_days=rule.season_days)
+    return None if score is None else round(score, 3)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
@@ -188,3 +189,135 @@ def items_intersecting(
             }
         )
     return items
+
+
+# shared area over the larger of the two, so that a sliver inside a neighbour's overlap is no second of it
+_SHARED_PERCENT = """
+100 * ST_Area(ST_Intersection(items.geometry, place.geometry))
+    / nullif(greatest(ST_Area(items.geometry), ST_Area(place.geometry)), 0)
+"""
+
+_SAME_SCENES = f"""
+WITH place AS (SELECT ST_SetSRID(ST_GeomFromGeoJSON(%(geometry)s), 4326) AS geometry)
+SELECT items.collection, items.id
+FROM pgstac.items AS items, place
+WHERE items.collection = ANY (%(collections)s)
+    AND (items.collection, items.id) <> (%(collection)s, %(item)s)
+    AND items.datetime BETWEEN %(first)s AND %(last)s
+    AND (
+        items.content->'properties'->>'platform' = %(platform)s
+        OR (items.content->'properties'->>'platform' IS NULL OR %(platform)s::text IS NULL)
+            AND items.content->'properties'->>'constellation' IS NOT DISTINCT FROM %(constellation)s
+    )
+    AND ST_Intersects(items.geometry, place.geometry)
+    AND {_SHARED_PERCENT} >= %(min_overlap_percent)s
+ORDER BY items.collection, items.id
+LIMIT %(limit)s
+"""  # noqa: S608 - a constant of this module, no value
+
+_SERIES = f"""
+WITH place AS (SELECT ST_SetSRID(ST_GeomFromGeoJSON(%(geometry)s), 4326) AS geometry)
+SELECT datetime, value
+FROM (
+    SELECT items.datetime,
+        items.content #> %(path)s::text[] AS value,
+        items.content #> '{{properties,eo:cloud_cover}}' AS cloud_cover
+    FROM pgstac.items AS items, place
+    WHERE items.collection = %(collection)s AND items.id <> %(item)s
+        AND items.datetime BETWEEN %(first)s AND %(last)s
+        AND ST_Intersects(items.geometry, place.geometry)
+        AND {_SHARED_PERCENT} >= %(min_overlap_percent)s
+) AS seen
+WHERE jsonb_typeof(value) = 'number'
+    AND (jsonb_typeof(cloud_cover) = 'number' AND cloud_cover <= to_jsonb(%(max_cloud_percent)s::numeric)
+        OR cloud_cover IS NULL)
+ORDER BY abs(extract(epoch FROM datetime - %(time)s)), datetime
+LIMIT %(limit)s
+"""  # noqa: S608 - a constant of this module, no value
+
+
+def same_scenes(
+    connection: Connection,
+    *,
+    collection: str,
+    item: str,
+    collections: Sequence[str],
+    geometry: str,
+    time: datetime,
+    tolerance: timedelta,
+    platform: str | None,
+    constellation: str | None,
+    min_overlap_percent: float,
+    limit: int = 10,
+) -> list[str]:
+    """Items, as collection/id, of the same platform (constellation where one says none), time and footprint.
+
+    Args:
+        connection: of a role that may read.
+        collection: of the item that is compared.
+        item: its id; the item itself is left out.
+        collections: where to look.
+        geometry: its footprint, GeoJSON in EPSG:4326.
+        time: its datetime.
+        tolerance: by which the datetimes may differ.
+        platform: its platform.
+        constellation: its constellation.
+        min_overlap_percent: of the larger footprint's area, in degrees.
+        limit: how many at the most.
+    """
+    parameters = {
+        "collection": collection,
+        "item": item,
+        "collections": list(collections),
+        "geometry": geometry,
+        "first": time - tolerance,
+        "last": time + tolerance,
+        "platform": platform,
+        "constellation": constellation,
+        "min_overlap_percent": min_overlap_percent,
+        "limit": limit,
+    }
+    return [f"{row[0]}/{row[1]}" for row in connection.execute(_SAME_SCENES.encode(), parameters).fetchall()]
+
+
+def series_of_place(
+    connection: Connection,
+    *,
+    collection: str,
+    item: str,
+    path: Sequence[str],
+    geometry: str,
+    time: datetime,
+    history: timedelta,
+    max_cloud_percent: float,
+    min_overlap_percent: float,
+    limit: int = 1000,
+) -> list[tuple[datetime, float]]:
+    """Times and values of a number in the other items of a place, the nearest in time first.
+
+    Args:
+        connection: of a role that may read.
+        collection: where to look.
+        item: the id that is left out.
+        path: to the number in an item; nothing that the collection's item assets hold as well.
+        geometry: the place, GeoJSON in EPSG:4326.
+        time: around which to look.
+        history: how far to look to either side.
+        max_cloud_percent: items of more `eo:cloud_cover` are left out; those without one are not.
+        min_overlap_percent: of the larger footprint's area, in degrees.
+        limit: how many at the most.
+    """
+    parameters = {
+        "collection": collection,
+        "item": item,
+        "path": list(path),
+        "geometry": geometry,
+        "time": time,
+        "first": time - history,
+        "last": time + history,
+        "max_cloud_percent": max_cloud_percent,
+        "min_overlap_percent": min_overlap_percent,
+        "limit": limit,
+    }
+    rows = connection.execute(_SERIES.encode(), parameters).fetchall()
+    return [(row[0], float(row[1])) for row in rows]

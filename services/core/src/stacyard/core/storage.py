@@ -117,9 +117,17 @@ class Storage:
 
         Raises:
             Forbidden: the URI is outside the allow-listed prefixes.
+            StorageError: it cannot be listed to its end; the message says why.
         """
         store, key = self._locate(prefix)
-        for page in obstore.list(store, key or None):
+        pages = iter(obstore.list(store, key or None))
+        while True:
+            try:
+                page = next(pages, None)
+            except (OSError, obstore.exceptions.BaseError) as error:
+                raise StorageError(_explain(error, f"{prefix} could not be listed")) from error
+            if page is None:
+                return
             for meta in page:
                 name = meta["path"].removeprefix(key).lstrip("/")
                 uri = join(prefix, *name.split("/")) if name else prefix
@@ -130,12 +138,15 @@ class Storage:
 
         Raises:
             Forbidden: the URI is outside the allow-listed prefixes.
+            StorageError: it could not be removed; the message says why.
         """
         store, key = self._locate(uri)
         try:
             obstore.delete(store, key)
         except FileNotFoundError:
             return
+        except (OSError, obstore.exceptions.BaseError) as error:
+            raise StorageError(_explain(error, f"{uri} could not be deleted")) from error
 
     def ping(self) -> None:
         """See whether every prefix answers.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from stacyard.ingestor.cli import add_commands, say_errors
 
+if TYPE_CHECKING:
+    from stacyard.ingestor.run import Platform
     from stacyard.local.settings import LocalSettings
 
 app = typer.Typer(
@@ -21,14 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-runs = typer.Typer(help="The ledger of the ingestor.", no_args_is_help=True)
-app.add_typer(runs, name="runs")
-
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Limit = Annotated[int, typer.Option(help="At most so many.", min=1)]
-Run = Annotated[int, typer.Argument(help="Number of a run, as `runs list` shows it.")]
 Workers = Annotated[int | None, typer.Option(help="Server processes.", min=1, max=64)]
 
 
@@ -102,75 +96,6 @@ def status() -> None:
 
 
 @app.command()
-def ingest(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Files, directories, buckets, item files.")],
-    recipe: Annotated[Path, typer.Option(help="The recipe of the product.", exists=True, dir_okay=False)],
-) -> None:
-    """Bring data into the catalog, with a progress bar and a summary that adds up."""
-    from stacyard.local import ingestion
-    from stacyard.local.processes import stopped_by_signals
-
-    with stopped_by_signals():
-        raise typer.Exit(ingestion.ingest(_settings(), sources, recipe, _console()).exit_code)
-
-
-@runs.command("list")
-def list_runs(limit: Limit = 50, as_json: Json = False) -> None:
-    """The latest runs and what became of what they found."""
-    from stacyard.ingestor import commands, report
-    from stacyard.local.platform import database
-
-    with database(_settings()) as connections:
-        found = commands.list_runs(database=connections, limit=limit)
-    if as_json:
-        _print_json([report.run_document(run, counts) for run, counts in found])
-    else:
-        report.print_runs(found, _console())
-
-
-@runs.command()
-def show(run: Run, as_json: Json = False) -> None:
-    """One run: its counts, and why something was not loaded."""
-    from stacyard.ingestor import commands, report
-    from stacyard.local.platform import database
-
-    with database(_settings()) as connections:
-        summary = commands.show_run(run, database=connections)
-    if as_json:
-        _print_json(summary.to_json())
-    else:
-        report.print_summary(summary, _console())
-
-
-@runs.command()
-def retry(run: Run) -> None:
-    """Try what failed in a run once more."""
-    from stacyard.local import ingestion
-    from stacyard.local.processes import stopped_by_signals
-
-    with stopped_by_signals():
-        raise typer.Exit(ingestion.retry(_settings(), run, _console()).exit_code)
-
-
-@runs.command()
-def failed(
-    run: Annotated[int | None, typer.Argument(help="Number of a run; none: all runs.")] = None,
-    limit: Limit = 1000,
-    as_json: Json = False,
-) -> None:
-    """What failed or was rejected, and why."""
-    from stacyard.ingestor import commands, report
-    from stacyard.local.platform import database
-
-    with database(_settings()) as connections:
-        outcomes = commands.failed_tasks(run, database=connections, limit=limit)
-    if as_json:
-        _print_json([report.outcome_document(outcome) for outcome in outcomes])
-    else:
-        report.print_outcomes(outcomes, _console())
-
-
-@app.command()
 def migrate() -> None:
     """Create or upgrade the database."""
     from stacyard.local import platform
@@ -216,18 +141,6 @@ def _settings(**given: str | int | None) -> LocalSettings:
     return LocalSettings.model_validate({name: value for name, value in given.items() if value is not None})
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
-
-
-def _print_json(document: object) -> None:
-    import json
-
-    typer.echo(json.dumps(document, indent=2))
-
-
 def _build_explorer() -> None:
     from stacyard.local import explorer
 
@@ -241,23 +154,20 @@ def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+@contextmanager
+def _platform() -> Iterator[Platform]:
+    from stacyard.local.ingestion import opened
+
+    with opened(_settings()) as platform:
+        yield platform
+
+
+add_commands(app, _platform)
+
+
 def main() -> None:
-    """The console script: errors of ours are one sentence; STACYARD_DEBUG=1 shows where they came from."""
-    from pydantic import ValidationError
-
-    from stacyard.core.errors import StacyardError
-
-    try:
-        app()
-    except (StacyardError, ValidationError) as error:
-        if os.environ.get("STACYARD_DEBUG") == "1":
-            raise
-        if isinstance(error, ValidationError):
-            faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-            _say(f"stacyard: a setting of {error.title} is wrong: {'; '.join(faults)}")
-            sys.exit(2)
-        _say(f"stacyard: {error}")
-        sys.exit(error.exit_code)
+    """The console script."""
+    say_errors(app)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -11,32 +12,29 @@ from rich.console import Console
 from stacyard.core.settings import DatabaseSettings
 from stacyard.ingestor import commands
 from stacyard.ingestor.report import RunSummary
+from stacyard.ingestor.run import Platform
 from stacyard.ingestor.settings import IngestorSettings
 from stacyard.local.platform import database, storage
+from stacyard.local.processes import stopped_by_signals
 from stacyard.local.settings import LocalSettings
 
 
-def ingest(settings: LocalSettings, sources: Sequence[str], recipe: Path, console: Console) -> RunSummary:
-    """Ingest into the platform of these settings, whether it is up or not."""
-    with database(settings) as connections:
-        return ingest_into(connections, settings, sources, recipe, console)
+@contextmanager
+def opened(settings: LocalSettings) -> Iterator[Platform]:
+    """What the ingestor works with: the platform of these settings, whether it is up or not."""
+    with stopped_by_signals(), database(settings) as connections:
+        yield _platform(connections, settings)
 
 
 def ingest_into(
     connections: DatabaseSettings, settings: LocalSettings, sources: Sequence[str], recipe: Path, console: Console
 ) -> RunSummary:
     """Ingest into a database that runs already."""
-    return commands.ingest(
-        sources, recipe, database=connections, storage=storage(settings), settings=_ingestor(settings), console=console
-    )
+    return commands.ingest(sources, recipe, platform=_platform(connections, settings), console=console)
 
 
-def retry(settings: LocalSettings, run: int, console: Console) -> RunSummary:
-    """Try what failed in a run once more."""
-    with database(settings) as connections:
-        return commands.retry_run(
-            run, database=connections, storage=storage(settings), settings=_ingestor(settings), console=console
-        )
+def _platform(connections: DatabaseSettings, settings: LocalSettings) -> Platform:
+    return Platform(database=connections, storage=storage(settings), settings=_ingestor(settings))
 
 
 def _ingestor(settings: LocalSettings) -> IngestorSettings:

@@ -1,0 +1,124 @@
+"""A block of ready-made items on its way from where it was found straight into the catalog, in one process.
+
+Nothing is converted and nothing is written but the catalog, so that no item waits for another stage: a block is read,
+made fit, turned into rows and copied. What a block holds is bounded, and so is what a worker needs.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stacyard.ingestor.errors import RunStopped, SourceError
+from stacyard.ingestor.load.bulk import Fate, Loader, Mode
+from stacyard.ingestor.queue import Task
+from stacyard.ingestor.recipe import Recipe
+from stacyard.ingestor.session import Session
+from stacyard.ingestor.sources.found import Line
+from stacyard.ingestor.sources.itemfiles import BlockReader
+from stacyard.ingestor.sources.places import BlockReaders
+from stacyard.ingestor.stages.items import Rejection, adopt_all
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockShop:
+    """What every block of a run shares."""
+
+    recipe: Recipe
+    run: int
+    mode: Mode
+    database_url: str
+    patience_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockDone:
+    """What became of a block: its items are in the catalog but for those rejected, or it failed as a whole.
+
+    `unchanged` of `items` were in the catalog already. `stop` says why no other block would fare better.
+    """
+
+    task: Task
+    items: int = 0
+    unchanged: int = 0
+    rejected: Sequence[Rejection] = ()
+    failed: str | None = None
+    retry: bool = False
+    stop: str | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class BlockLoader:
+    """Loads one block after the other."""
+
+    def __init__(self, shop: BlockShop) -> None:
+        self._recipe = shop.recipe
+        self._recipe_hash = shop.recipe.hash
+        self._session = Session(shop.database_url, patience_seconds=shop.patience_seconds)
+        self._loader = Loader(self._session, shop.recipe.collection.id, run=shop.run, mode=shop.mode)
+        self._reader = BlockReader()
+        self._readers = BlockReaders()
+
+    def load(self, task: Task, lines: Sequence[Line] | None = None) -> BlockDone:
+        """Load a block; `lines` are its items if they were read when it was found. No exception leaves."""
+        # JSON makes no circles, and looking for them takes as long as parsing
+        gc.disable()
+        try:
+            return self._load(task, lines)
+        except RunStopped as error:
+            return BlockDone(task=task, stop=str(error))
+        except (OSError, ValueError, SourceError) as error:
+            self._reader.close()
+            where = task.source.get("path", task.item_id)
+            reason = f"{where} cannot be read, or has changed since it was listed ({error}); run again"
+            return BlockDone(task=task, failed=reason, retry=isinstance(error, OSError))
+        except Exception as error:  # a fault of ours must cost one block and not the run
+            return BlockDone(task=task, failed=f"{type(error).__name__}: {error}")
+        finally:
+            gc.enable()
+
+    def close(self) -> None:
+        """Close the file and the session."""
+        self._reader.close()
+        self._readers.close()
+        self._session.close()
+
+    def _read(self, task: Task) -> Sequence[Line]:
+        return (self._readers if self._readers.reads(task.source) else self._reader).read(task.source)
+
+    def _load(self, task: Task, lines: Sequence[Line] | None) -> BlockDone:
+        started = time.perf_counter()
+        lines = self._read(task) if lines is None else lines
+        read = time.perf_counter()
+        batch = adopt_all(lines, self._recipe, recipe_hash=self._recipe_hash)
+        ids = [item["id"] for item in batch.items]
+        adopted = time.perf_counter()
+        results = self._loader.load(
+            batch.items, tasks=[task.id] * len(ids), digests=batch.digests, geometries=batch.geometries
+        )
+        loaded = time.perf_counter()
+        where = task.source.get("path", task.item_id)
+        rejected = [
+            replace(rejection, reason=f"{rejection.place} of {where}: {rejection.reason}")
+            for rejection in batch.rejected
+        ]
+        for item_id, place, result in zip(ids, batch.places, results, strict=True):
+            if result.fate is Fate.REFUSED:
+                if result.retry:
+                    return BlockDone(task=task, failed=result.reason, retry=True)
+                rejected.append(Rejection(place=place, item_id=item_id, reason=f"{place} of {where}: {result.reason}"))
+        unchanged = sum(result.fate is Fate.UNCHANGED for result in results) + batch.repeated
+        seconds = {"read": read - started, "check": adopted - read, "load": loaded - adopted}
+        return BlockDone(
+            task=task,
+            items=len(lines) - len(rejected),
+            unchanged=unchanged,
+            rejected=rejected,
+            report={
+                "bytes_in": sum(len(line.data) for line in lines),
+                "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+            },
+        )

@@ -1,0 +1,652 @@
+"""Runs on Kubernetes: the Job is what its schema and the security rules ask for, and the command line is expendable."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from stacyard.core.settings import DatabaseSettings
+from stacyard.ingestor.cluster import clean_up, refuse_local, start, stop, work_on_cluster
+from stacyard.ingestor.cluster_follow import Clock, Follower
+from stacyard.ingestor.cluster_manifest import job_manifest, job_name, pods_for
+from stacyard.ingestor.cluster_settings import ClusterSettings
+from stacyard.ingestor.errors import RunStopped, SourceError
+from stacyard.ingestor.ledger import Counts, Run
+
+from .conftest import Hire, Worker, found
+from .kubernetes_api import Cluster, in_process_api, schema_faults
+
+IMAGE = f"registry.example.org/stacyard-ingestor@sha256:{'0' * 64}"
+NAMESPACE = "yard"
+PLAIN = ClusterSettings.model_validate({"image": IMAGE, "namespace": NAMESPACE})
+RICH = PLAIN.model_copy(
+    update={
+        "node_selector": {"pool": "ingest"},
+        "tolerations": ["ingest=spot:NoSchedule", "gpu"],
+        "priority_class": "batch",
+        "queue": "fields",
+    }
+)
+
+
+def a_run(number: int = 12, collection: str = "sentinel-2") -> Run:
+    return Run(
+        id=number,
+        collection=collection,
+        recipe="",
+        recipe_hash="h",
+        mode="upsert",
+        sources=["s3://bucket/fields"],
+        started_at=datetime(2030, 1, 1, 13, tzinfo=UTC) + timedelta(seconds=number),
+        discovery_finished_at=None,
+        finished_at=None,
+    )
+
+
+# the manifest
+
+
+def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value below the top."""
+    entries = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in entries if isinstance(document, dict | list) else ():
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+def parent_of(document: Any, path: tuple[Any, ...]) -> Any:
+    for key in path[:-1]:
+        document = document[key]
+    return document
+
+
+#: whose keys the operator or we choose
+FREE = {"labels", "annotations", "nodeSelector", "requests", "limits"}
+MANIFEST = job_manifest(a_run(), tasks=100, settings=RICH)
+
+
+@given(
+    tasks=st.integers(0, 10**7),
+    taken=st.integers(0, 200),
+    collection=st.text(min_size=1),
+    changes=st.fixed_dictionaries(
+        {},
+        optional={
+            "cpu": st.sampled_from(["500m", "1", "2.5", "16", "200"]),
+            "parallelism": st.integers(1, 1000),
+            "connections": st.integers(65, 10000),
+            "tasks_per_pod": st.integers(1, 10**6),
+            "node_selector": st.sampled_from(["", "pool=ingest,kubernetes.io/arch=arm64"]),
+            "tolerations": st.sampled_from(["", "spot", "a/b=c:NoExecute,gpu:NoSchedule"]),
+            "priority_class": st.none() | st.just("batch"),
+        },
+    ),
+)
+def test_every_manifest_is_what_the_schema_of_jobs_allows_and_fits_the_connections(
+    tasks: int, taken: int, collection: str, changes: dict[str, Any]
+) -> None:
+    settings = ClusterSettings.model_validate({"image": IMAGE, "connections": 100} | changes)
+    pods = pods_for(tasks, settings=settings, taken_connections=taken)
+    assert 0 <= pods <= settings.parallelism
+    assert pods * settings.connections_per_pod + taken <= max(settings.connections, taken)
+    assert (pods - 1) * settings.tasks_per_pod < max(tasks, 1)
+    if not pods:
+        assert taken + settings.connections_per_pod > settings.connections
+        return
+    manifest = job_manifest(a_run(collection=collection), tasks=tasks, settings=settings, taken_connections=taken)
+    assert schema_faults(manifest) == []
+    assert manifest["spec"]["completions"] == manifest["spec"]["parallelism"] == pods
+    assert manifest == json.loads(json.dumps(manifest))
+    for value in manifest["metadata"]["labels"].values():
+        assert len(value) <= 63
+        assert value == "" or (value[0].isalnum() and value[-1].isalnum())
+
+
+def test_the_schema_finds_a_misspelt_key_anywhere_in_the_manifest() -> None:
+    keys = [path for path in places(MANIFEST) if isinstance(path[-1], str)]
+    assert len(keys) > 100
+    for path in keys:
+        misspelt = copy.deepcopy(MANIFEST)
+        parent = parent_of(misspelt, path)
+        parent[f"{path[-1]}x"] = parent.pop(path[-1])
+        faults = schema_faults(misspelt)
+        if len(path) > 1 and path[-2] in FREE:
+            assert faults == []
+        else:
+            assert any(f"'{path[-1]}x' was unexpected" in fault for fault in faults), path
+
+
+def test_the_schema_finds_a_wrong_type_anywhere_in_the_manifest() -> None:
+    for path in places(MANIFEST):
+        value = parent_of(MANIFEST, path)[path[-1]]
+        for wrong in ("text", 7, True, None, {"not": 1}, ["not"]):
+            if type(wrong) is not type(value):
+                mistyped = copy.deepcopy(MANIFEST)
+                parent_of(mistyped, path)[path[-1]] = wrong
+                assert schema_faults(mistyped), f"{wrong!r} at {path}"
+
+
+def test_pods_have_no_right_they_do_not_need_and_a_bound_for_everything() -> None:
+    pod = MANIFEST["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["runAsGroup"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["serviceAccountName"] == "stacyard-ingest"
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & pod.keys()
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert container["resources"]["limits"].keys() == {"cpu", "memory", "ephemeral-storage"}
+    assert pod["volumes"] == [{"name": "work", "emptyDir": {"sizeLimit": "30Gi"}}]
+    # where the root is read-only, all that is written must lie in the volume
+    [mount] = container["volumeMounts"]
+    values = {entry["name"]: entry.get("value") for entry in container["env"]}
+    for name in ("STACYARD_INGEST_WORK_DIRECTORY", "TMPDIR", "CPL_TMPDIR"):
+        assert f"{values[name]}/".startswith(f"{mount['mountPath']}/")
+    assert values["STACYARD_INGEST_PROCESSES"] == "2"
+    assert (container["command"], container["args"]) == (["stacyard-ingest"], ["work", "12"])
+    spec = MANIFEST["spec"]
+    assert (spec["activeDeadlineSeconds"], spec["ttlSecondsAfterFinished"]) == (86400, 86400)
+    assert pod["restartPolicy"] == "Never"
+    assert (pod["nodeSelector"], pod["priorityClassName"]) == ({"pool": "ingest"}, "batch")
+    assert pod["tolerations"] == [
+        {"key": "ingest", "operator": "Equal", "value": "spot", "effect": "NoSchedule"},
+        {"key": "gpu", "operator": "Exists"},
+    ]
+    assert MANIFEST["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "fields"
+
+
+def test_a_disruption_is_nobodys_fault_and_a_wrong_configuration_everybodys() -> None:
+    disrupted, misconfigured = MANIFEST["spec"]["podFailurePolicy"]["rules"]
+    # the rules hold in their order: a pod that is evicted while it starts may end with any code
+    assert disrupted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert misconfigured["action"] == "FailJob"
+    assert misconfigured["onExitCodes"] == {"containerName": "ingest", "operator": "In", "values": [2]}
+    assert MANIFEST["spec"]["backoffLimitPerIndex"] == 3
+    # the only one that goes with a failure policy
+    assert MANIFEST["spec"]["podReplacementPolicy"] == "Failed"
+
+
+def test_the_manifest_leads_to_the_database_and_does_not_hold_it(
+    database_settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = database_settings.url("ingest")
+    monkeypatch.setenv("STACYARD_DATABASE_INGEST_URL", url)
+    monkeypatch.setenv("STACYARD_CLUSTER_IMAGE", IMAGE)
+    manifest = job_manifest(a_run(), tasks=1, settings=ClusterSettings())  # type: ignore[call-arg]
+    assert url not in json.dumps(manifest)
+    assert "postgresql://" not in json.dumps(manifest)
+    [entry] = [
+        entry
+        for entry in manifest["spec"]["template"]["spec"]["containers"][0]["env"]
+        if entry["name"] == "STACYARD_DATABASE_INGEST_URL"
+    ]
+    assert entry["valueFrom"] == {"secretKeyRef": {"name": "stacyard-database", "key": "ingest-url"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("image", "", "STACYARD_CLUSTER_IMAGE is not set"),
+        ("image", "stacyard-ingestor:latest", "'stacyard-ingestor:latest' does not say which image"),
+        ("namespace", "Yard", "'Yard' is no name in Kubernetes"),
+        ("service_account", "default", "the service account 'default' is everybody's"),
+        ("cpu", "two", "'two' is no number of cores"),
+        ("cpu", "0", "'0' is no number of cores"),
+        ("memory", "4", "'4' is no size: write for example 4Gi"),
+        ("node_selector", "pool", "'pool' is no label of a node"),
+        ("tolerations", "spot:Never", "'spot:Never' is no taint"),
+        ("connections", "2", "STACYARD_CLUSTER_CONNECTIONS is 2, but one pod of 2 cores may hold 3"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_value_and_remedy(
+    name: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STACYARD_CLUSTER_IMAGE", IMAGE)
+    monkeypatch.setenv(f"STACYARD_CLUSTER_{name.upper()}", value)
+    with pytest.raises(ValidationError) as refused:
+        ClusterSettings()  # type: ignore[call-arg]
+    assert sentence in str(refused.value)
+
+
+def test_lists_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACYARD_CLUSTER_IMAGE", IMAGE)
+    monkeypatch.setenv("STACYARD_CLUSTER_NODE_SELECTOR", "pool=ingest, kubernetes.io/arch=arm64")
+    monkeypatch.setenv("STACYARD_CLUSTER_TOLERATIONS", "ingest=spot:NoSchedule, gpu")
+    settings = ClusterSettings()  # type: ignore[call-arg]
+    assert settings.node_selector == {"pool": "ingest", "kubernetes.io/arch": "arm64"}
+    assert settings.tolerations == ["ingest=spot:NoSchedule", "gpu"]
+
+
+def test_what_no_pod_can_reach_is_refused_before_anything_starts() -> None:
+    refuse_local(["s3://bucket/fields", "https://stac.example.org"], assets="s3://bucket/assets")
+    with pytest.raises(SourceError, match="/srv/fields is on this machine"):
+        refuse_local(["s3://bucket/fields", "/srv/fields"], assets="s3://bucket/assets")
+    with pytest.raises(SourceError, match="file:///assets is on this machine"):
+        refuse_local(["s3://bucket/fields"], assets="file:///assets")
+
+
+# the Job, on an API server of one process
+
+
+@pytest.fixture
+def kubernetes() -> Iterator[Cluster]:
+    with in_process_api(NAMESPACE) as cluster:
+        yield cluster
+
+
+@dataclass
+class Watcher:
+    """A command line whose time passes at once."""
+
+    cluster: Cluster
+    worker: Worker
+    run: Run
+    settings: ClusterSettings = field(default_factory=lambda: PLAIN)
+    now: float = 1000.0
+    counts: list[Counts] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return job_name(self.run.id)
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(now=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def work(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
+        return work_on_cluster(
+            self.run,
+            self.cluster.client(),
+            tasks=10,
+            ledger=self.worker.ledger,
+            settings=self.settings,
+            report=self.counts.append,
+            say=self.said.append,
+            interrupted=interrupted,
+            clock=self.clock,
+        )
+
+    def follow(self) -> bool:
+        follower = Follower(
+            self.run.id,
+            self.cluster.client(),
+            ledger=self.worker.ledger,
+            settings=self.settings,
+            report=self.counts.append,
+            say=self.said.append,
+            clock=self.clock,
+        )
+        return follower.follow(lambda: False)
+
+
+@pytest.fixture
+def watcher(kubernetes: Cluster, hire: Hire, request: pytest.FixtureRequest) -> Watcher:
+    """A run of ten tasks that wait, and nobody who does them."""
+    worker = hire(request.node.name)
+    run = worker.open_run(request.node.name, *found(*(f"item-{number}" for number in range(10))))
+    return Watcher(kubernetes, worker, worker.ledger.run(run))
+
+
+@dataclass
+class Pods:
+    """Does a task of the run each time the Job is looked at, and ends the Job when none waits."""
+
+    watcher: Watcher
+    connection: Any
+
+    def __call__(self) -> None:
+        name = self.watcher.name
+        if name not in self.watcher.cluster.jobs:
+            return
+        done = self.connection.execute(
+            "UPDATE stacyard.ingest_task SET state = 'loaded' WHERE id = ("
+            "SELECT min(id) FROM stacyard.ingest_task WHERE run_id = %s AND state = 'discovered')",
+            [self.watcher.run.id],
+        ).rowcount
+        if done:
+            self.watcher.cluster.status(name, ready=1)
+        else:
+            self.watcher.cluster.end(name, "Complete")
+
+
+@pytest.fixture
+def pods(watcher: Watcher, database_settings: DatabaseSettings) -> Iterator[Pods]:
+    import psycopg
+
+    with psycopg.connect(database_settings.url("ingest"), autocommit=True) as connection:
+        yield Pods(watcher, connection)
+
+
+def test_a_run_is_started_followed_to_its_end_and_cleaned_up_against_an_in_process_api(
+    watcher: Watcher, pods: Pods
+) -> None:
+    cluster = watcher.cluster
+    cluster.before_read = pods
+    assert watcher.work()
+    assert watcher.worker.ledger.run(watcher.run.id).finished_at
+    loaded = [counts.loaded for counts in watcher.counts]
+    assert loaded == sorted(loaded)
+    assert (loaded[-1], len(set(loaded))) == (10, 10)
+    assert all(counts.add_up for counts in watcher.counts)
+    assert cluster.jobs == {}
+    # its pods had ended of themselves before it was removed
+    assert watcher.said == [f"Job {watcher.name} was started, pods: 1."]
+    assert [method for method, _ in cluster.requests].count("POST") == 1
+
+
+def test_the_command_line_may_leave_and_come_back_against_an_in_process_api(watcher: Watcher, pods: Pods) -> None:
+    cluster = watcher.cluster
+    cluster.before_read = pods
+    assert not watcher.work(lambda: watcher.now > 1004.5)
+    # at once, and not when it would have looked again
+    assert watcher.now < 1005
+    assert f"`stacyard runs stop {watcher.run.id}` to end it" in watcher.said[-1]
+    assert "run the same command to follow it again" in watcher.said[-1]
+    assert watcher.name in cluster.jobs
+    assert not any(method == "DELETE" for method, _ in cluster.requests)
+    uid = cluster.jobs[watcher.name]["metadata"]["uid"]
+
+    back = Watcher(cluster, watcher.worker, watcher.run)
+    started = start(watcher.run, cluster.client(), tasks=10, settings=PLAIN, clock=back.clock)
+    assert (started.adopted, cluster.jobs[watcher.name]["metadata"]["uid"]) == (True, uid)
+    assert back.work()
+    assert back.said == [f"Job {watcher.name} is at work already, pods: 1."]
+    assert back.counts[0].loaded >= 3
+    assert back.counts[-1].loaded == 10
+    assert cluster.jobs == {}
+
+
+def test_many_starts_at_once_make_one_job_against_an_in_process_api(watcher: Watcher) -> None:
+    results: list[bool] = []
+
+    def begin() -> None:
+        clock = Watcher(watcher.cluster, watcher.worker, watcher.run).clock
+        results.append(start(watcher.run, watcher.cluster.client(), tasks=500, settings=PLAIN, clock=clock).adopted)
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [False] + [True] * 7
+    # it takes all connections, which must not be held against one that saw no Job just before it was made
+    assert watcher.cluster.jobs[watcher.name]["spec"]["parallelism"] == 8
+    watcher.cluster.answers = [404]
+    assert start(watcher.run, watcher.cluster.client(), tasks=500, settings=PLAIN, clock=watcher.clock).adopted
+
+
+@pytest.mark.parametrize("answers", [[503], [429], [None], [500, None, 503]], ids=str)
+def test_a_lost_answer_is_asked_for_again_against_an_in_process_api(
+    watcher: Watcher, pods: Pods, answers: list[int | None]
+) -> None:
+    cluster = watcher.cluster
+    cluster.before_read = pods
+    # reading, listing and creating all happen, and their answers are lost on the way
+    cluster.answers_after = [0, 0, *answers]
+    assert start(watcher.run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock).adopted
+    assert len(cluster.jobs) == 1
+    cluster.answers = [0, *answers, 0]
+    assert watcher.work()
+    assert watcher.counts[-1].loaded == 10
+    [away] = [sentence for sentence in watcher.said if "The Job goes on; we ask again." in sentence]
+    assert away.startswith("the Kubernetes API ")
+
+
+def test_progress_is_shown_while_the_api_is_away_which_ends_the_command_at_last_against_an_in_process_api(
+    watcher: Watcher,
+) -> None:
+    start(watcher.run, watcher.cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    watcher.cluster.answers = [503] * 1000
+    with pytest.raises(RunStopped, match=r"503: not now.*Job stacyard-ingest-run-\d+ goes on without us"):
+        watcher.follow()
+    assert 600 < watcher.now - 1000 < 700
+    assert len(watcher.counts) > 250
+    assert len(watcher.cluster.requests) < 40
+    assert len(watcher.said) == 1
+
+
+def test_a_job_that_has_ended_is_replaced_and_one_of_another_ledger_left_alone_against_an_in_process_api(
+    watcher: Watcher,
+) -> None:
+    cluster, run = watcher.cluster, watcher.run
+    start(run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    first = cluster.jobs[watcher.name]["metadata"]["uid"]
+    cluster.end(watcher.name, "Failed", "DeadlineExceeded")
+    assert not start(run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock).adopted
+    assert cluster.jobs[watcher.name]["metadata"]["uid"] != first
+
+    # of two that saw the old one, the slower must not remove the new one
+    cluster.client().delete(watcher.name, uid=first)
+    assert watcher.name in cluster.jobs
+
+    cluster.jobs[watcher.name]["metadata"]["annotations"]["stacyard/run-started-at"] = "2001-01-01T00:00:00+00:00"
+    with pytest.raises(RunStopped, match=r"of another ledger's run .*STACYARD_CLUSTER_NAMESPACE"):
+        start(run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    assert watcher.name in cluster.jobs
+
+    cluster.jobs[watcher.name]["metadata"]["annotations"]["stacyard/run-started-at"] = run.started_at.isoformat()
+    cluster.jobs[watcher.name]["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    with pytest.raises(RunStopped, match="is being deleted"):
+        start(run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+
+
+def test_runs_share_the_connections_of_the_database_against_an_in_process_api(watcher: Watcher) -> None:
+    cluster = watcher.cluster
+    # 24 connections, three a pod
+    settings = PLAIN.model_copy(update={"parallelism": 5})
+    pods = [
+        start(a_run(number), cluster.client(), tasks=1000, settings=settings, clock=watcher.clock).pods
+        for number in (9001, 9002)
+    ]
+    assert pods == [5, 3]
+    with pytest.raises(RunStopped, match=r"24 of the 24 connections .* STACYARD_CLUSTER_CONNECTIONS"):
+        start(a_run(9003), cluster.client(), tasks=1000, settings=settings, clock=watcher.clock)
+    cluster.end(job_name(9001), "Complete")
+    assert start(a_run(9003), cluster.client(), tasks=1000, settings=settings, clock=watcher.clock).pods == 5
+
+
+def waiting(reason: str, message: str) -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {"phase": "Pending", "containerStatuses": [container(state)]}
+
+
+def terminated(code: int, reason: str = "Error", message: str = "") -> dict[str, Any]:
+    state = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+    return {"phase": "Failed", "containerStatuses": [container(state)]}
+
+
+def container(state: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "ingest", "image": IMAGE, "imageID": "", "ready": False, "restartCount": 0, "state": state}
+
+
+UNSCHEDULABLE = {
+    "phase": "Pending",
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/3 nodes are available: 3 Insufficient cpu.",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("reason", "pod", "sentence"),
+    [
+        ("DeadlineExceeded", terminated(143), "longer than it may: raise STACYARD_CLUSTER_DEADLINE_SECONDS"),
+        ("BackoffLimitExceeded", terminated(1, message="a\nit broke\n\n"), "exit code 1 (it broke): `kubectl logs"),
+        ("FailedIndexes", terminated(137, "OOMKilled"), "took more memory than it may: .*STACYARD_CLUSTER_MEMORY"),
+        ("PodFailurePolicy", terminated(2, message="no database URL"), "(no database URL): mend the ConfigMap"),
+        (
+            "FailedIndexes",
+            {"phase": "Failed", "reason": "Evicted", "message": "usage exceeds the total limit."},
+            "was evicted: usage exceeds the total limit: .*STACYARD_CLUSTER_EPHEMERAL_STORAGE",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
+)
+def test_a_failed_job_is_explained_by_its_pod_against_an_in_process_api(
+    watcher: Watcher, reason: str, pod: dict[str, Any], sentence: str
+) -> None:
+    cluster = watcher.cluster
+    start(watcher.run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    cluster.pod("older", watcher.name, **terminated(1, message="something else"))
+    cluster.pod("newest", watcher.name, **pod)
+    cluster.pod("of-another-run", "stacyard-ingest-run-0", **terminated(99))
+    cluster.end(watcher.name, "Failed", reason)
+    with pytest.raises(RunStopped) as stopped:
+        watcher.follow()
+    message = str(stopped.value)
+    assert all(part in message for part in sentence.split(".*"))
+    assert message.startswith(f"Job {watcher.name} has failed, ")
+    assert message.endswith("; then run the same command again to go on")
+    assert "\n" not in message
+    # its logs can still be read
+    assert watcher.name in cluster.jobs
+
+
+def test_a_pod_that_fails_beside_working_ones_is_told_of_once_against_an_in_process_api(
+    watcher: Watcher, pods: Pods
+) -> None:
+    cluster = watcher.cluster
+
+    def one_fails() -> None:
+        pods()
+        if watcher.name in cluster.jobs and len(watcher.counts) in (3, 5):
+            cluster.pod(f"weak-{len(watcher.counts)}", watcher.name, **terminated(3, message="the disk is full"))
+            cluster.status(watcher.name, failed=len(cluster.pods))
+
+    cluster.before_read = one_fails
+    assert watcher.work()
+    assert watcher.said[1:] == [
+        "pod weak-3 ended with exit code 3 (the disk is full): `kubectl logs weak-3` says more."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pod", "sentence"),
+    [
+        (
+            waiting("ImagePullBackOff", "Back-off pulling image"),
+            "(ImagePullBackOff: Back-off pulling image): see that STAC",
+        ),
+        (waiting("CreateContainerConfigError", 'secret "x" not found'), 'secret "x" not found): see that the Secret'),
+        (UNSCHEDULABLE, "finds no node (0/3 nodes are available: 3 Insufficient cpu): add nodes, or ask for less"),
+        (None, "no pod can be made (error looking up service account): see that the service account is in the namesp"),
+    ],
+    ids=["image", "secret", "nodes", "account"],
+)
+def test_pods_that_do_not_start_are_told_of_and_given_up_after_patience_against_an_in_process_api(
+    watcher: Watcher, pod: dict[str, Any] | None, sentence: str
+) -> None:
+    cluster = watcher.cluster
+    start(watcher.run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    if pod:
+        cluster.pod("first", watcher.name, **pod)
+    else:
+        about = {"kind": "Job", "name": watcher.name, "namespace": NAMESPACE}
+        message = "error looking up service account"
+        event = {"involvedObject": about, "metadata": {"name": "e"}, "reason": "FailedCreate", "message": message}
+        cluster.events.append({**event, "type": "Warning"})
+    with pytest.raises(RunStopped) as stopped:
+        watcher.follow()
+    assert sentence in str(stopped.value)
+    assert "was removed, since none of its pods started within 600 s" in str(stopped.value)
+    assert 600 < watcher.now - 1000 < 610
+    [said] = watcher.said
+    assert sentence in said
+    assert cluster.jobs == {}
+    assert watcher.worker.ledger.counts(watcher.run.id).waiting == 10
+
+
+def test_a_queue_may_hold_a_job_for_as_long_as_it_likes_against_an_in_process_api(watcher: Watcher, pods: Pods) -> None:
+    cluster = watcher.cluster
+    cluster.pod("none-yet", watcher.name, **UNSCHEDULABLE)
+
+    def hold() -> None:
+        if watcher.now < 2000 and watcher.name in cluster.jobs:
+            cluster.status(watcher.name, conditions=[{"type": "Suspended", "status": "True"}], active=0)
+        elif watcher.name in cluster.jobs:
+            cluster.status(watcher.name, conditions=[])
+            pods()
+
+    cluster.before_read = hold
+    assert watcher.work()
+    assert watcher.now > 2000
+    assert len(watcher.said) == 1
+
+
+def test_a_job_that_is_gone_or_ends_too_early_stops_the_command_against_an_in_process_api(watcher: Watcher) -> None:
+    cluster = watcher.cluster
+    start(watcher.run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    cluster.end(watcher.name, "Complete")
+    with pytest.raises(RunStopped, match="has ended, but something still waits"):
+        watcher.follow()
+    stop(watcher.run.id, cluster.client())
+    stop(watcher.run.id, cluster.client())
+    assert cluster.jobs == {}
+    with pytest.raises(RunStopped, match="was deleted before the run ended: run the same command again"):
+        watcher.follow()
+    # what is done is done: the Job may be gone by then
+    assert watcher.worker.ledger.counts(watcher.run.id).waiting == 10
+
+
+def test_pods_that_still_tidy_up_are_waited_for_a_while_against_an_in_process_api(watcher: Watcher) -> None:
+    cluster = watcher.cluster
+    start(watcher.run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    cluster.status(watcher.name, ready=1)
+    clean_up(watcher.run.id, cluster.client(), clock=watcher.clock)
+    assert cluster.jobs == {}
+    assert 1059 < watcher.now < 1062
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (401, "(401: not now): log in to the cluster again"),
+        (403, "does not let us get Jobs in the namespace yard (403: not now): give the account of the command line"),
+        (422, "see the STACYARD_CLUSTER_ settings, and that the cluster is Kubernetes 1.29 or newer"),
+    ],
+)
+def test_a_refusal_is_not_repeated_and_says_what_to_change_against_an_in_process_api(
+    watcher: Watcher, status: int, sentence: str
+) -> None:
+    watcher.cluster.answers = [status]
+    with pytest.raises(RunStopped) as stopped:
+        start(watcher.run, watcher.cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    assert sentence in str(stopped.value)
+    assert len(watcher.cluster.requests) == 1
+
+
+def test_the_server_refuses_a_key_it_does_not_know_against_an_in_process_api(kubernetes: Cluster) -> None:
+    import httpx
+
+    manifest = job_manifest(a_run(), tasks=1, settings=PLAIN)
+    manifest["spec"]["backoffLimitPerIndices"] = 3
+    url = f"{kubernetes.address}/apis/batch/v1/namespaces/{NAMESPACE}/jobs?fieldValidation=Strict"
+    assert httpx.post(url, json=manifest).status_code == 400
+    assert kubernetes.jobs == {}
