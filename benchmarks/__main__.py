@@ -18,6 +18,7 @@ from benchmarks import bulk
 from benchmarks.figures import machine
 from benchmarks.load import Load, run
 from benchmarks.services import ours, started, stock
+from benchmarks.streaming import run_streaming
 from benchmarks.workloads import WORKLOADS, Workload
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 
@@ -94,6 +95,7 @@ def jobs(console: Console) -> dict[str, tuple[str, Callable[[], list[dict[str, A
         "load-million": ("1,000,000 items: speed and memory", lambda: bulk.run_million(database, storage, say)),
         "load-beside": ("searches while items are loaded", lambda: bulk.run_beside(database, storage, say)),
         "cog": ("GeoTIFF to COG beside rio-cogeo", cog),
+        "streaming": ("from the event of a file to its item", lambda: run_streaming(database, storage, say)),
     }
 
 

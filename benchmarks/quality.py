@@ -114,7 +114,8 @@ def clear_series(dates: Sequence[Date]) -> list[Date]:
 
 def shifted(dates: Sequence[Date], number: int) -> NDArray[np.float64]:
     """A calibration that is off: NDVI 0.3 too high."""
-    return dates[number].ndvi + 0.3 * SCALE
+    raised: NDArray[np.float64] = np.asarray(dates[number].ndvi + 0.3 * SCALE, dtype="float64")
+    return raised
 
 
 def half_empty(dates: Sequence[Date], number: int) -> NDArray[np.float64]:

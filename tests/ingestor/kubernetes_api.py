@@ -19,7 +19,7 @@ from uuid import uuid4
 import jsonschema
 from kubernetes.client import ApiClient, BatchV1Api, Configuration, CoreV1Api, V1Job
 
-from stacyard.ingestor.cluster_api import JobApi
+from stacyard.ingestor.cluster.api import JobApi
 
 
 def without_null(schema: Any) -> Any:

@@ -15,7 +15,6 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 
-from stacyard.ingestor import run
 from stacyard.ingestor.commands import list_runs
 from stacyard.ingestor.errors import RunStopped, SourceError
 from stacyard.ingestor.report import RunSummary
@@ -241,7 +240,6 @@ def test_a_listing_that_fails_in_the_middle_keeps_what_it_had_and_goes_on_from_t
     fault: tuple[int, str], reason: str, yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(run, "_DISCOVERY_BATCH", 5)
     with s3_bucket(monkeypatch) as bucket:
         # a page has 1,000 keys
         for number in range(980):
@@ -259,7 +257,8 @@ def test_a_listing_that_fails_in_the_middle_keeps_what_it_had_and_goes_on_from_t
         assert reason in str(stopped.value)
         [counts] = [counts for each, counts in list_runs(platform=yard.platform) if each.collection == collection]
         assert counts.add_up
-        assert counts.discovered == 20
+        # what was found since the last writing is found again
+        assert 10 < counts.discovered <= 20
         asked: list[str] = []
         bucket.fault = lambda method, _, query: asked.append(query) if "list-type" in query else None
         summary = yard.ingest(recipe, source)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from stacyard.core.settings import DatabaseSettings
-from stacyard.ingestor.cluster import clean_up, refuse_local, start, stop, work_on_cluster
-from stacyard.ingestor.cluster_follow import Clock, Follower
-from stacyard.ingestor.cluster_manifest import job_manifest, job_name, pods_for
-from stacyard.ingestor.cluster_settings import ClusterSettings
+from stacyard.ingestor.cluster.follow import Clock, Follower
+from stacyard.ingestor.cluster.job import clean_up, refuse_local, start, stop, work_on_cluster
+from stacyard.ingestor.cluster.manifest import job_manifest, job_name, pods_for
+from stacyard.ingestor.cluster.settings import ClusterSettings
 from stacyard.ingestor.errors import RunStopped, SourceError
 from stacyard.ingestor.ledger import Counts, Run
 
@@ -46,6 +46,7 @@ def a_run(number: int = 12, collection: str = "sentinel-2") -> Run:
         recipe="",
         recipe_hash="h",
         mode="upsert",
+        cursor=None,
         sources=["s3://bucket/fields"],
         started_at=datetime(2030, 1, 1, 13, tzinfo=UTC) + timedelta(seconds=number),
         discovery_finished_at=None,

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import psycopg
 import pytest
 import rasterio
 from affine import Affine
@@ -49,6 +50,9 @@ from .test_items import ITEM
 # so small that there is time to strike
 BLOCK_ITEMS = 20
 TRIALS = 51
+MOMENT_SECONDS = 0.05
+# killed, or without a database for too long
+CUT_SHORT = (-signal.SIGKILL, 3)
 
 IMAGERY = """
 collection: {id: COLLECTION, title: t, description: d, license: other}
@@ -120,7 +124,7 @@ class Ground:
     yard: Yard
     works: dict[str, Work]
     ends: dict[str, End] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    tasks: dict[str, int] = field(default_factory=dict)
     struck: list[bool] = field(default_factory=list)
 
     def recipe(self, work: Work, collection: str) -> Path:
@@ -153,10 +157,21 @@ class Ground:
                 if attempts == 5:
                     raise
 
-    def has_begun(self, collection: str) -> bool:
-        """Whether the command has found anything."""
-        statement = "SELECT FROM stacyard.ingest_task AS task JOIN stacyard.ingest_run AS run ON run.id = run_id"
-        return bool(self.yard.query(f"{statement} WHERE run.collection = %s AND run.finished_at IS NULL", collection))
+    def last_run(self, collection: str) -> RunSummary:
+        [run] = self.yard.query("SELECT max(id) AS id FROM stacyard.ingest_run WHERE collection = %s", collection)
+        return commands.show_run(int(str(run["id"])), platform=self.yard.platform)
+
+    def ended_tasks(self, collection: str) -> int:
+        """How many tasks of the run that is not finished have ended; -1 if there is no such run, or no answer."""
+        statement = (
+            "SELECT count(task.id) FILTER (WHERE state NOT IN ('discovered', 'running')) AS ended"
+            " FROM stacyard.ingest_run AS run LEFT JOIN stacyard.ingest_task AS task ON task.run_id = run.id"
+            " WHERE run.collection = %s AND run.finished_at IS NULL GROUP BY run.id"
+        )
+        try:
+            return max((int(str(row["ended"])) for row in self.yard.query(statement, collection)), default=-1)
+        except psycopg.OperationalError:
+            return -1
 
     def end(self, work: Work, collection: str, summary: RunSummary) -> End:
         rows = self.yard.query(
@@ -242,12 +257,10 @@ def ground() -> Iterator[Ground]:
             collection = f"calm-{work.name}"
             ground.prepare(work, collection)
             with ground.start(work, collection) as process:
-                wait_until(lambda: ground.has_begun(collection) or process.poll() is not None)  # noqa: B023
-                began = time.monotonic()
-                output, _ = process.communicate(timeout=60)
-            ground.seconds[work.name] = time.monotonic() - began
-            [run] = yard.query("SELECT max(id) AS id FROM stacyard.ingest_run WHERE collection = %s", collection)
-            summary = commands.show_run(int(str(run["id"])), platform=yard.platform)
+                output, _ = process.communicate(timeout=120)
+            summary = ground.last_run(collection)
+            [tasks] = yard.query("SELECT count(*) FROM stacyard.ingest_task WHERE run_id = %s", summary.run.id)
+            ground.tasks[work.name] = int(str(tasks["count"]))
             assert process.returncode == summary.exit_code == 1, output
             ground.ends[work.name] = ground.end(work, collection, summary)
         yield ground
@@ -289,33 +302,38 @@ def test_a_killed_run_ends_as_an_undisturbed_one(seed: int, ground: Ground) -> N
     chance = random.Random(seed)
     work = ground.works[("imagery", "items", "mirror")[seed % 3]]
     collection = f"trial-{seed}"
-    # rather late, when there is something to lose
-    blows = [
-        (chance.choice(["command", "command", "worker", "session", "postgresql"]), chance.random() ** 0.5)
+    # each when so many of a thousand tasks have ended, and a moment later
+    blows = sorted(
+        (chance.randrange(1000), chance.choice(["command", "command", "worker", "session", "postgresql"]))
         for _ in range(chance.choice([1, 1, 2]))
-    ]
+    )
     told = f"seed {seed}: {work.name}, {blows}"
     ground.prepare(work, collection)
     process = ground.start(work, collection)
     try:
-        wait_until(lambda: ground.has_begun(collection) or process.poll() is not None)
-        for what, share in blows:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(share * ground.seconds[work.name])
+        for share, what in blows:
+            ended = ground.tasks[work.name] * share // 1000
+            wait_until(lambda: ground.ended_tasks(collection) >= ended or process.poll() is not None)  # noqa: B023
+            time.sleep(chance.random() * MOMENT_SECONDS)
             ground.struck.append(process.poll() is None)
             if process.poll() is None:
                 strike(what, process, ground)
-            if process.poll() is not None and (what, share) != blows[-1]:
+            if process.poll() in CUT_SHORT and (share, what) != blows[-1]:
                 process.communicate()
                 process = ground.start(work, collection)
         output, _ = process.communicate(timeout=60)
-        assert process.returncode in (1, 3, -signal.SIGKILL), f"{told}\n{output}"
+        assert process.returncode in (1, *CUT_SHORT), f"{told}\n{output}"
         # Python gives the same code to a fault of ours
         assert "Traceback" not in output, f"{told}\n{output}"
     finally:
         process.kill()
         process.communicate()
-    summary = ground.ingest(work, collection, work.source, work.mode)
+    # a run that has ended must have lost nothing; another would mend it, and nobody would see
+    summary = (
+        ground.ingest(work, collection, work.source, work.mode)
+        if process.returncode in CUT_SHORT
+        else ground.last_run(collection)
+    )
     assert ground.yard.left_in_work() == [], told
     end, wanted = ground.end(work, collection, summary), ground.ends[work.name]
     assert end.counts == wanted.counts, told

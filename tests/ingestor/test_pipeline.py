@@ -10,6 +10,7 @@ import orjson
 import pyogrio
 import pystac
 import rasterio
+from affine import Affine
 from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import box, shape
 
@@ -164,3 +165,33 @@ def test_a_layer_becomes_a_flatgeobuf_and_a_table(yard: Yard, tmp_path: Path) ->
         connection.execute(f"DROP TABLE features.{table}")
     assert yard.ingest(recipe, DEMO / "parcels").counts.unchanged == 0, "the table was gone and not made again"
     assert yard.query(f"SELECT count(*) FROM features.{table}") == [{"count": 88}]
+
+
+def test_one_file_of_four_bands_becomes_two_assets_of_one_item(yard: Yard, tmp_path: Path) -> None:
+    collection = yard.collection_id("parts")
+    pixels = np.arange(4 * 64 * 64, dtype="uint16").reshape(4, 64, 64)
+    source = tmp_path / "raw" / "field_20240501.tif"
+    source.parent.mkdir()
+    profile = {"driver": "GTiff", "dtype": "uint16", "count": 4, "height": 64, "width": 64, "crs": "EPSG:32633"}
+    with rasterio.open(source, "w", **profile, transform=Affine(10, 0, 500_000, 0, -10, 5_000_000)) as dataset:
+        dataset.write(pixels)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"""
+collection: {{id: {collection}, title: t, description: d, license: other}}
+kind: imagery
+files: {{pattern: 'field_(?P<date>\\d+)\\.tif', item: 'field_{{date}}'}}
+time: {{group: date, format: '%Y%m%d'}}
+assets:
+  colour: {{indexes: [1, 2, 3], bands: [{{name: red}}, {{name: green}}, {{name: blue}}]}}
+  nir: {{indexes: [4], bands: [{{name: nir}}]}}
+"""
+    )
+    assert yard.ingest(recipe, source.parent).exit_code == 0
+    [item] = yard.items(collection).values()
+    for key, bands in (("colour", pixels[:3]), ("nir", pixels[3:])):
+        path = local_path(item["assets"][key]["href"])
+        assert path is not None
+        with rasterio.open(path) as dataset:
+            assert np.array_equal(dataset.read(), bands)
+    assert yard.ingest(recipe, source.parent).counts.unchanged == 1

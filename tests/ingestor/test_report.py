@@ -28,8 +28,7 @@ from stacyard.ingestor.errors import NothingToRetry
 from stacyard.ingestor.ledger import Counts, Run, State
 from stacyard.ingestor.pace import Pace, bytes_in_words, in_words
 from stacyard.ingestor.report import Reporter, print_report
-from stacyard.ingestor.run_page import page, write_page
-from stacyard.ingestor.run_report import (
+from stacyard.ingestor.reports.data import (
     MOST_POINTS,
     Point,
     ReasonGroup,
@@ -41,6 +40,7 @@ from stacyard.ingestor.run_report import (
     point_width,
     without_secrets,
 )
+from stacyard.ingestor.reports.page import page, write_page
 
 from .conftest import DEMO, Hire, Yard, found, recipe_of
 from .test_items import ITEM

@@ -202,7 +202,8 @@ def _add_runs(runs: typer.Typer, open_platform: Open) -> None:
         as_json: Json = False,
     ) -> None:
         """The latest runs and what became of what they found."""
-        from stacyard.ingestor import commands, report, run_report
+        from stacyard.ingestor import commands, report
+        from stacyard.ingestor.reports.data import run_document
 
         finished = None if state is None else state is Ended.FINISHED
         with open_platform() as platform:
@@ -210,7 +211,7 @@ def _add_runs(runs: typer.Typer, open_platform: Open) -> None:
                 platform=platform, collection=collection, finished=finished, since=since, limit=limit
             )
         if as_json:
-            _print_json([run_report.run_document(run, counts) for run, counts in found])
+            _print_json([run_document(run, counts) for run, counts in found])
         else:
             report.print_runs(found, _console())
 
@@ -235,14 +236,15 @@ def _add_runs(runs: typer.Typer, open_platform: Open) -> None:
         as_json: Json = False,
     ) -> None:
         """One run in figures: its speed, bytes, stages, quality, reasons of what was not loaded, slowest tasks."""
-        from stacyard.ingestor import commands, run_page
+        from stacyard.ingestor import commands
         from stacyard.ingestor.report import print_report
+        from stacyard.ingestor.reports.page import write_page
 
         with open_platform() as platform:
             figures = commands.report_run(run, platform=platform)
         if html is not None:
             try:
-                run_page.write_page(figures, html)
+                write_page(figures, html)
             except OSError as error:
                 raise typer.BadParameter(f"{html} cannot be written: {error.strerror}", param_hint="--html") from error
         if as_json:

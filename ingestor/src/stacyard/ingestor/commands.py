@@ -19,20 +19,20 @@ from stacyard.ingestor.load.bulk import Mode
 from stacyard.ingestor.queue import Queue, TableQueue
 from stacyard.ingestor.recipe import load_recipe, parse_recipe
 from stacyard.ingestor.report import Reporter, RunSummary, print_summary, print_swept
+from stacyard.ingestor.reports.data import RunReport
+from stacyard.ingestor.reports.figures import read_report
 from stacyard.ingestor.run import Interruption, Platform, Runner, first
-from stacyard.ingestor.run_figures import read_report
-from stacyard.ingestor.run_report import RunReport
 from stacyard.ingestor.session import Session
 from stacyard.ingestor.settings import StreamSettings
 from stacyard.ingestor.sources.buckets import is_bucket
 from stacyard.ingestor.sources.files import absolute
 from stacyard.ingestor.sources.forms import is_web
 from stacyard.ingestor.sources.manifest import is_manifest
-from stacyard.ingestor.stream_ledger import STREAM
+from stacyard.ingestor.stream.ledger import STREAM
 from stacyard.ingestor.sweep import Sweep, Swept
 
 if TYPE_CHECKING:
-    from stacyard.ingestor.worker import Tally
+    from stacyard.ingestor.stream.worker import Tally
 
 Report = Callable[[Counts], None]
 
@@ -58,7 +58,7 @@ def ingest(
     parsed = load_recipe(recipe)
     places = [absolute(source) for source in sources]
     if on_kubernetes:
-        from stacyard.ingestor.cluster import refuse_local
+        from stacyard.ingestor.cluster.job import refuse_local
 
         refuse_local(places, assets=platform.storage.assets)
     with _open(platform) as (session, queue, ledger):
@@ -127,7 +127,7 @@ def run_worker(recipes: Sequence[Path], *, platform: Platform, settings: StreamS
         SourceError: no prefix may be read.
         RunStopped: the queue or the database is away, a disk is full, or the storage refuses the credentials.
     """
-    from stacyard.ingestor.streaming import serve_stream
+    from stacyard.ingestor.stream.serve import serve_stream
 
     parsed = [(load_recipe(path), path.read_text(encoding="utf-8")) for path in recipes]
     interruption = Interruption()
@@ -148,7 +148,7 @@ def notify(files: Sequence[str], *, platform: Platform) -> int:
     Raises:
         SourceError: one is neither a path, nor `file://…`, nor `s3://bucket/key`.
     """
-    from stacyard.ingestor.messages import TableMessages
+    from stacyard.ingestor.stream.messages import TableMessages
 
     places = [absolute(file) for file in files]
     for place in places:
@@ -166,9 +166,9 @@ def stop_on_kubernetes(run: int) -> None:
     Raises:
         RunStopped: the cluster refuses or does not answer.
     """
-    from stacyard.ingestor.cluster import stop
-    from stacyard.ingestor.cluster_api import connect
-    from stacyard.ingestor.cluster_settings import ClusterSettings
+    from stacyard.ingestor.cluster.api import connect
+    from stacyard.ingestor.cluster.job import stop
+    from stacyard.ingestor.cluster.settings import ClusterSettings
 
     stop(run, connect(ClusterSettings.model_validate({})))
 
@@ -243,9 +243,9 @@ def failed_tasks(
 
 
 def _on_kubernetes(runner: Runner, run: int, ledger: Ledger, report: Report, console: Console) -> bool:
-    from stacyard.ingestor.cluster import work_on_cluster
-    from stacyard.ingestor.cluster_api import connect
-    from stacyard.ingestor.cluster_settings import ClusterSettings
+    from stacyard.ingestor.cluster.api import connect
+    from stacyard.ingestor.cluster.job import work_on_cluster
+    from stacyard.ingestor.cluster.settings import ClusterSettings
 
     settings = ClusterSettings.model_validate({})
     interruption = Interruption()

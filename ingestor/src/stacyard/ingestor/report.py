@@ -17,7 +17,7 @@ from rich.text import Text
 
 from stacyard.ingestor.ledger import Counts, Outcome, Run, State
 from stacyard.ingestor.pace import Pace, bytes_in_words, in_words, rate_in_words
-from stacyard.ingestor.run_report import RunReport, run_document, without_secrets
+from stacyard.ingestor.reports.data import RunReport, run_document, without_secrets
 from stacyard.ingestor.sweep import Swept
 from stacyard.ingestor.times import utc
 

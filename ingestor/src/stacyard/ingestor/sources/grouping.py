@@ -44,26 +44,26 @@ def group_images(
     done: set[str] = set()
     cursor: Mapping[str, Any] | None = None
     pattern = _pattern(recipe)
-    fitting = (file for file in files if (match := pattern.fullmatch(file.name)) and _asset_of(match, recipe))
+    fitting = (file for file in files if (match := pattern.fullmatch(file.name)) and _assets_of(match, recipe))
     for known in versioned(fitting, buckets or Buckets()):
         match = pattern.fullmatch(known.file.name)
-        asset = _asset_of(match, recipe) if match else None
-        assert match is not None and asset is not None  # noqa: S101, PT018 - others were passed over
+        assert match is not None  # noqa: S101 - others were passed over
+        assets = _assets_of(match, recipe)
         fields = _fields(match, known.file)
         item_id = _item_id(recipe, fields)
         group = open_groups.setdefault(item_id, _Group(fields))
-        second = item_id in done or asset in group.files
+        second = item_id in done or not group.files.keys().isdisjoint(assets)
         if second and item_id in done:
             del open_groups[item_id]
         elif not second:
-            group.files[asset] = known
+            group.files |= dict.fromkeys(assets, known)
         complete = not second and len(group.files) == len(recipe.assets)
         if complete:
             del open_groups[item_id]
             done.add(item_id)
         cursor = cursor if open_groups else known.file.cursor
         if second:
-            yield _second(item_id, asset, known.file, cursor)
+            yield _second(item_id, assets[0], known.file, cursor)
         elif complete:
             yield _found(item_id, group, recipe, cursor)
     for item_id, group in open_groups.items():
@@ -130,12 +130,23 @@ def _item_id(recipe: Recipe, fields: dict[str, str]) -> str:
     return safe_id(recipe.files.item.format_map(fields))
 
 
-def _asset_of(match: re.Match[str], recipe: Recipe) -> str | None:
+def _assets_of(match: re.Match[str], recipe: Recipe) -> list[str]:
+    """The assets that a file gives: the first that it matches, and those of the same rule that are parts of a file."""
     fields = match.groupdict()
-    for key, asset in recipe.assets.items():
-        if all(fields.get(name) == value for name, value in asset.match.items()):
-            return key
-    return None
+    first = next(
+        (
+            asset
+            for asset in recipe.assets.values()
+            if all(fields.get(name) == value for name, value in asset.match.items())
+        ),
+        None,
+    )
+    return [
+        key
+        for key, asset in recipe.assets.items()
+        if first is not None
+        and (asset is first or (asset.match == first.match and (asset.subdataset is not None or asset.indexes)))
+    ]
 
 
 def _found(item_id: str, group: _Group, recipe: Recipe, cursor: Mapping[str, Any] | None) -> Found:

@@ -6,22 +6,22 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 
 from stacyard.core.errors import StacyardError
-from stacyard.ingestor.arrivals import AllowList, Finder
 from stacyard.ingestor.errors import SourceError
-from stacyard.ingestor.heartbeat import Heartbeat
 from stacyard.ingestor.identity import worker_name
 from stacyard.ingestor.intake import Intake
 from stacyard.ingestor.ledger import Ledger
 from stacyard.ingestor.load.bulk import Mode
-from stacyard.ingestor.messages import Messages, TableMessages
 from stacyard.ingestor.queue import TableQueue
 from stacyard.ingestor.recipe import Recipe
 from stacyard.ingestor.run import Platform
 from stacyard.ingestor.session import Session
 from stacyard.ingestor.settings import StreamSettings
 from stacyard.ingestor.sources.buckets import Buckets
-from stacyard.ingestor.stream_ledger import StreamLedger
-from stacyard.ingestor.worker import Product, StreamingWorker, Tally, Workers
+from stacyard.ingestor.stream.arrivals import AllowList, Finder
+from stacyard.ingestor.stream.heartbeat import Heartbeat
+from stacyard.ingestor.stream.ledger import StreamLedger
+from stacyard.ingestor.stream.messages import Messages, TableMessages
+from stacyard.ingestor.stream.worker import Product, StreamingWorker, Tally, Workers
 from stacyard.ingestor.workplace import make_workers, work_directory
 
 TABLE = "table"
@@ -122,7 +122,7 @@ def open_messages(settings: StreamSettings, session: Session) -> Messages:
     if settings.queue == TABLE:
         return TableMessages(session)
     # boto3 takes a third of a second to import
-    from stacyard.ingestor.sqs import SqsMessages
+    from stacyard.ingestor.stream.sqs import SqsMessages
 
     return SqsMessages(settings.queue, endpoint_url=settings.endpoint_url)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from kubernetes.client import V1Job
 
-from stacyard.ingestor.cluster_api import ApiAway, JobApi
-from stacyard.ingestor.cluster_manifest import job_name
-from stacyard.ingestor.cluster_settings import ClusterSettings
-from stacyard.ingestor.cluster_status import (
+from stacyard.ingestor.cluster.api import ApiAway, JobApi
+from stacyard.ingestor.cluster.manifest import job_name
+from stacyard.ingestor.cluster.settings import ClusterSettings
+from stacyard.ingestor.cluster.status import (
     Trouble,
     condition,
     creation_trouble,

@@ -23,8 +23,8 @@ from kubernetes.client import (
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
-from stacyard.ingestor.cluster_manifest import MANAGER, MANAGER_LABEL
-from stacyard.ingestor.cluster_settings import ClusterSettings
+from stacyard.ingestor.cluster.manifest import MANAGER, MANAGER_LABEL
+from stacyard.ingestor.cluster.settings import ClusterSettings
 from stacyard.ingestor.errors import RunStopped
 
 _TIMEOUT_SECONDS = (5, 20)

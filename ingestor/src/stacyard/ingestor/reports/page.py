@@ -9,8 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from stacyard.ingestor.pace import bytes_in_words, in_words, rate_in_words
-from stacyard.ingestor.run_charts import bar, course_chart
-from stacyard.ingestor.run_report import Point, RunReport
+from stacyard.ingestor.reports.charts import bar, course_chart
+from stacyard.ingestor.reports.data import Point, RunReport
 from stacyard.ingestor.times import instant, utc
 
 _MOST_SOURCES = 10
@@ -35,7 +35,7 @@ def page(report: RunReport) -> str:
     """The page as HTML. Whatever comes from sources stands in it as text."""
     run = report.run
     title = escape(f"Run {run.id}: {run.collection}")
-    style = files("stacyard.ingestor").joinpath("run_page.css").read_text(encoding="utf-8")
+    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     sections = (_outcome, _course, _stages, _rules, _features, _reasons, _slowest)
     body = "\n".join(filter(None, (section(report) for section in sections)))
     return (

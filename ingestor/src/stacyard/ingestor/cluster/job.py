@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from kubernetes.client import V1Job
 
-from stacyard.ingestor.cluster_api import AlreadyThere, ApiAway, JobApi
-from stacyard.ingestor.cluster_follow import Clock, Follower
-from stacyard.ingestor.cluster_manifest import (
+from stacyard.ingestor.cluster.api import AlreadyThere, ApiAway, JobApi
+from stacyard.ingestor.cluster.follow import Clock, Follower
+from stacyard.ingestor.cluster.manifest import (
     CONNECTIONS_ANNOTATION,
     STARTED_ANNOTATION,
     job_manifest,
@@ -22,8 +22,8 @@ from stacyard.ingestor.cluster_manifest import (
     pods_for,
     started_at,
 )
-from stacyard.ingestor.cluster_settings import ClusterSettings
-from stacyard.ingestor.cluster_status import has_ended, ready
+from stacyard.ingestor.cluster.settings import ClusterSettings
+from stacyard.ingestor.cluster.status import has_ended, ready
 from stacyard.ingestor.errors import RunStopped, SourceError
 from stacyard.ingestor.ledger import Counts, Ledger, Run
 

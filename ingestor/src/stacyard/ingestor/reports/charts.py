@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from html import escape
 
 from stacyard.ingestor.pace import in_words, rate_in_words
-from stacyard.ingestor.run_report import Point
+from stacyard.ingestor.reports.data import Point
 from stacyard.ingestor.times import utc
 
 _HEIGHT = 100

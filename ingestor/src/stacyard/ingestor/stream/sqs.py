@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from botocore.exceptions import BotoCoreError, ClientError
 
 from stacyard.ingestor.errors import RunStopped
-from stacyard.ingestor.messages import Message
+from stacyard.ingestor.stream.messages import Message
 
 # of one request (Amazon SQS API Reference, ReceiveMessage and DeleteMessageBatch)
 _MOST = 10

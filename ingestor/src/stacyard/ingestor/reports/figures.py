@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, LiteralString
 
 from stacyard.ingestor.ledger import Run, State, count
-from stacyard.ingestor.run_report import (
+from stacyard.ingestor.reports.data import (
     ReasonGroup,
     RuleCount,
     RunReport,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from kubernetes.client import CoreV1Event, V1ContainerStateTerminated, V1Job, V1Pod
 
-from stacyard.ingestor.cluster_manifest import CONFIGURATION_EXIT_CODE
+from stacyard.ingestor.cluster.manifest import CONFIGURATION_EXIT_CODE
 
 _LONGEST = 300
 

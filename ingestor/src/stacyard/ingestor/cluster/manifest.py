@@ -12,7 +12,7 @@ import re
 from datetime import UTC
 from typing import Any
 
-from stacyard.ingestor.cluster_settings import ClusterSettings
+from stacyard.ingestor.cluster.settings import ClusterSettings
 from stacyard.ingestor.ledger import Run
 
 MANAGER_LABEL = "app.kubernetes.io/managed-by"

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from stacyard.core.errors import StacyardError
-from stacyard.ingestor.messages import Message, Messages
+from stacyard.ingestor.stream.messages import Message, Messages
 
 
 class Heartbeat:

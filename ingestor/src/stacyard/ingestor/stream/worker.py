@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from stacyard.core.errors import StorageError
-from stacyard.ingestor.arrivals import AllowList, Finder, Listings, Look, read_body
 from stacyard.ingestor.errors import Rejected, RunStopped, SourceError
-from stacyard.ingestor.heartbeat import Heartbeat
 from stacyard.ingestor.intake import Intake
 from stacyard.ingestor.ledger import State
-from stacyard.ingestor.messages import Message, Messages
 from stacyard.ingestor.queue import Queue, Task
 from stacyard.ingestor.settings import StreamSettings
 from stacyard.ingestor.sources.buckets import Buckets, CredentialsRefused, Gone
 from stacyard.ingestor.sources.found import Found
-from stacyard.ingestor.stream_ledger import StreamLedger
+from stacyard.ingestor.stream.arrivals import AllowList, Finder, Listings, Look, read_body
+from stacyard.ingestor.stream.heartbeat import Heartbeat
+from stacyard.ingestor.stream.ledger import StreamLedger
+from stacyard.ingestor.stream.messages import Message, Messages
 
 if TYPE_CHECKING:
     from stacyard.ingestor.blocks import BlockDone

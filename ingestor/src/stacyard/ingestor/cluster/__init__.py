@@ -1,0 +1,1 @@
+"""Runs on a cluster: one Kubernetes Job a run, whose pods take tasks from the ledger."""
