@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stacyard.ingestor.errors import RunStopped, SourceError
+from stacyard.core.errors import StorageError
+from stacyard.ingestor.errors import RunStopped, SourceAway, SourceError
 from stacyard.ingestor.load.bulk import Fate, Loader, Mode
 from stacyard.ingestor.queue import Task
 from stacyard.ingestor.recipe import Recipe
@@ -21,6 +22,9 @@ from stacyard.ingestor.sources.found import Line
 from stacyard.ingestor.sources.itemfiles import BlockReader
 from stacyard.ingestor.sources.places import BlockReaders
 from stacyard.ingestor.stages.items import Rejection, adopt_all
+
+# another attempt may meet them no more
+_PASSING = (OSError, SourceAway, StorageError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +74,11 @@ class BlockLoader:
             return self._load(task, lines)
         except RunStopped as error:
             return BlockDone(task=task, stop=str(error))
-        except (OSError, ValueError, SourceError) as error:
+        except (OSError, ValueError, SourceError, StorageError) as error:
             self._reader.close()
             where = task.source.get("path", task.item_id)
             reason = f"{where} cannot be read, or has changed since it was listed ({error}); run again"
-            return BlockDone(task=task, failed=reason, retry=isinstance(error, OSError))
+            return BlockDone(task=task, failed=reason, retry=isinstance(error, _PASSING))
         except Exception as error:  # a fault of ours must cost one block and not the run
             return BlockDone(task=task, failed=f"{type(error).__name__}: {error}")
         finally:

@@ -20,6 +20,10 @@ class Damaged(SourceError):
     """One file of a source is not what its name says; the others may be."""
 
 
+class SourceAway(SourceError):
+    """A source does not answer now; asking again later may help."""
+
+
 class RunNotFound(StacyardError):
     """The ledger has no such run."""
 

@@ -124,10 +124,6 @@ def _open(uri: str) -> IO[bytes]:
     return unpacked(open_file(uri), uri)
 
 
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
 def _digest(items: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for item in items:
@@ -173,7 +169,7 @@ def _block_of_lines(path: str, block: Sequence[bytes], offset: int, first: int, 
             "length": length,
             "sha256": _digest(block),
         }
-        yield Found(item_id=f"{_name(path)} from line {first}", source=source, items=len(block))
+        yield Found(item_id=f"{path} from line {first}", source=source, items=len(block))
 
 
 def _feature_blocks(path: str) -> Iterator[Found]:
@@ -183,7 +179,7 @@ def _feature_blocks(path: str) -> Iterator[Found]:
         if not block:
             return
         source = {"reader": "document", "path": path, "first": first, "count": len(block), "sha256": _digest(block)}
-        yield Found(item_id=f"{_name(path)} from feature {first}", source=source, items=len(block))
+        yield Found(item_id=f"{path} from feature {first}", source=source, items=len(block))
 
 
 def _features(path: str) -> Generator[bytes, None, None]:
@@ -239,7 +235,7 @@ class _Bounded:
 
 def _too_long(path: str, place: str, length: int) -> Found:
     return Found(
-        item_id=f"{_name(path)} {place}",
+        item_id=f"{path} {place}",
         source={"path": path, "place": place},
         content={"length": str(length)},
         problem=f"{place} of {path} has {length // 2**20} MB; items of up to {LONGEST // 2**20} MB are read",

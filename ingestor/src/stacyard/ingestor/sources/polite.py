@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import orjson
 
-from stacyard.ingestor.errors import SourceError
+from stacyard.ingestor.errors import SourceAway, SourceError
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -35,7 +35,7 @@ class NoJson(SourceError):
     """The server answered something else than JSON."""
 
 
-class Unanswered(SourceError):
+class Unanswered(SourceAway):
     """The server did not answer in all attempts. `answered` is the last status; None if the connection broke."""
 
     def __init__(self, message: str, *, answered: int | None) -> None:
