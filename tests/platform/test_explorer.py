@@ -100,7 +100,8 @@ def test_the_map_shows_the_land_then_the_mosaic_and_asks_nobody_else(browser: we
 def test_ndvi_is_drawn_in_its_colours_and_parcels_over_it(
     browser: webdriver.Chrome, platform: Any, http: httpx.Client
 ) -> None:
-    clear = http.get("/stac/search?collections=sentinel2-ndvi&filter=eo:cloud_cover<1&sortby=-datetime&limit=1").json()
+    summer = "collections=sentinel2-ndvi&datetime=2017-05-01T00:00:00Z/2017-08-31T00:00:00Z"
+    clear = http.get(f"/stac/search?{summer}&filter=eo:cloud_cover<1&sortby=-datetime&limit=1").json()
     (item,) = (feature["id"] for feature in clear["features"])
     browser.get(f"{platform.url}/#collection=sentinel2-ndvi&item={item}&render=ndvi&layer=features.parcels")
     browser.refresh()
@@ -108,7 +109,7 @@ def test_ndvi_is_drawn_in_its_colours_and_parcels_over_it(
     image = picture(browser).astype(int)
     red, green, blue = image[0], image[1], image[2]
     green_fields = (green > red + 20) & (green > blue + 20)
-    assert green_fields.mean() > 0.02, "healthy fields are green in this colormap"
+    assert green_fields.mean() > 0.2, "healthy fields are green in this colormap"
     asked = requests(browser)
     assert any("/vector/collections/features.parcels/tiles/" in address for address in asked)
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
