@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stacyard.core.errors import StorageError
 from stacyard.ingestor.errors import RunStopped, SourceAway, SourceError
-from stacyard.ingestor.load.bulk import Fate, Loader, Mode
+from stacyard.ingestor.load.bulk import Batch, Fate, Loader, Mode
 from stacyard.ingestor.queue import Task
 from stacyard.ingestor.recipe import Recipe
 from stacyard.ingestor.session import Session
 from stacyard.ingestor.sources.found import Line
 from stacyard.ingestor.sources.itemfiles import BlockReader
 from stacyard.ingestor.sources.places import BlockReaders
-from stacyard.ingestor.stages.items import Rejection, adopt_all
+from stacyard.ingestor.stages.items import Rejection, Seen, adopt_all
 
+# items that are parsed, checked and made into rows together fit into the processor's cache
+_AT_ONCE = 250
 # another attempt may meet them no more
 _PASSING = (OSError, SourceAway, StorageError)
 
@@ -97,32 +99,60 @@ class BlockLoader:
         started = time.perf_counter()
         lines = self._read(task) if lines is None else lines
         read = time.perf_counter()
-        batch = adopt_all(lines, self._recipe, recipe_hash=self._recipe_hash)
-        ids = [item["id"] for item in batch.items]
-        adopted = time.perf_counter()
-        results = self._loader.load(
-            batch.items, tasks=[task.id] * len(ids), digests=batch.digests, geometries=batch.geometries
-        )
-        loaded = time.perf_counter()
+        adoption = _Adoption(self._recipe, self._recipe_hash, task)
+        results = self._loader.load_batches(adoption.batches(lines))
+        loaded = time.perf_counter() - read
         where = task.source.get("path", task.item_id)
-        rejected = [
-            replace(rejection, reason=f"{rejection.place} of {where}: {rejection.reason}")
-            for rejection in batch.rejected
+        refused = [(item_id, result) for item_id, result in results.items() if result.fate is Fate.REFUSED]
+        for _, result in refused:
+            if result.retry:
+                return BlockDone(task=task, failed=result.reason, retry=True)
+        rejections = [
+            *adoption.rejected,
+            *(Rejection(place=adoption.places[name], item_id=name, reason=result.reason) for name, result in refused),
         ]
-        for item_id, place, result in zip(ids, batch.places, results, strict=True):
-            if result.fate is Fate.REFUSED:
-                if result.retry:
-                    return BlockDone(task=task, failed=result.reason, retry=True)
-                rejected.append(Rejection(place=place, item_id=item_id, reason=f"{place} of {where}: {result.reason}"))
-        unchanged = sum(result.fate is Fate.UNCHANGED for result in results) + batch.repeated
-        seconds = {"read": read - started, "check": adopted - read, "load": loaded - adopted}
+        unchanged = sum(result.fate is Fate.UNCHANGED for result in results.values()) + adoption.repeated
+        seconds = {"read": read - started, "check": adoption.seconds, "load": loaded - adoption.seconds}
+        items = len(lines) - len(rejections)
         return BlockDone(
             task=task,
-            items=len(lines) - len(rejected),
-            unchanged=unchanged,
-            rejected=rejected,
+            items=items,
+            # a line that says an item again may be rejected as well
+            unchanged=min(unchanged, items),
+            rejected=[replace(each, reason=f"{each.place} of {where}: {each.reason}") for each in rejections],
             report={
                 "bytes_in": sum(len(line.data) for line in lines),
                 "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
             },
         )
+
+
+class _Adoption:
+    """The lines of a block on their way to the loader, some at a time, and what is remembered of them."""
+
+    def __init__(self, recipe: Recipe, recipe_hash: str, task: Task) -> None:
+        self._recipe = recipe
+        self._recipe_hash = recipe_hash
+        self._task = task
+        self.rejected: list[Rejection] = []
+        self.places: dict[str, str] = {}
+        self.repeated = 0
+        self.seconds = 0.0
+
+    def batches(self, lines: Sequence[Line]) -> Iterator[Batch]:
+        """Batches of the items that are fit."""
+        seen: dict[str, Seen] = {}
+        for start in range(0, len(lines), _AT_ONCE):
+            began = time.perf_counter()
+            part = lines[start : start + _AT_ONCE]
+            adopted = adopt_all(part, self._recipe, recipe_hash=self._recipe_hash, seen=seen)
+            self.rejected += adopted.rejected
+            self.repeated += adopted.repeated
+            self.places |= {item["id"]: place for item, place in zip(adopted.items, adopted.places, strict=True)}
+            self.seconds += time.perf_counter() - began
+            yield Batch(
+                items=adopted.items,
+                tasks=[self._task.id] * len(adopted.items),
+                digests=adopted.digests,
+                geometries=adopted.geometries,
+            )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, LiteralString
@@ -107,6 +107,16 @@ WRITTEN = Result(Fate.WRITTEN)
 UNCHANGED = Result(Fate.UNCHANGED)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Items to load, as `Loader.load` takes them."""
+
+    items: Sequence[dict[str, Any]]
+    tasks: Sequence[int]
+    digests: Sequence[str]
+    geometries: NDArray[np.object_] | None = None
+
+
 class Loader:
     """Loads items into one collection, for one run."""
 
@@ -137,22 +147,38 @@ class Loader:
         Raises:
             RunStopped: the database is away, or its disk is full.
         """
-        if not items:
-            return []
-        if digests is None:
-            digests = [digest_of(orjson.dumps(item)) for item in items]
+        ids = [item["id"] for item in items]
+        known = digests if digests is not None else [digest_of(orjson.dumps(item)) for item in items]
+        results = self.load_batches([Batch(items=items, tasks=tasks, digests=known, geometries=geometries)])
+        return [results[item_id] for item_id in ids]
+
+    def load_batches(self, batches: Iterable[Batch]) -> dict[str, Result]:
+        """Load the items of several batches together; what becomes of each, by id, is true once this returns.
+
+        Of an item that is in several batches the last is loaded. Of each batch only the rows are kept, which is why
+        many small ones cost less than a large one: items that were just made are still in the processor's cache.
+
+        Raises:
+            RunStopped: the database is away, or its disk is full.
+        """
         shape = self._session.run(lambda connection: read_shape(connection, self._collection))
         if self._partitions is None or self._key != shape.key:
             self._partitions, self._key = Partitions(shape), shape.key
-        rows = rows_of(items, shape, digests=digests, tasks=tasks, geometries=geometries)
+        rows: dict[str, Row] = {}
+        for batch in batches:
+            for row in rows_of(
+                batch.items, shape, digests=batch.digests, tasks=batch.tasks, geometries=batch.geometries
+            ):
+                rows[row.item_id] = row
         shards: dict[int, list[Row]] = {}
-        for row in rows:
+        for row in rows.values():
             shards.setdefault(zlib.crc32(row.item_id.encode()) % SHARDS, []).append(row)
         results: dict[str, Result] = {}
         # writers that begin at different shards do not queue up behind each other
-        for shard in sorted(shards, key=lambda shard: (shard - tasks[0]) % SHARDS):
+        first = next((row.task for row in rows.values()), 0)
+        for shard in sorted(shards, key=lambda shard: (shard - first) % SHARDS):
             results |= self._load(shape, self._partitions, shard, shards[shard])
-        return [results[row.item_id] for row in rows]
+        return results
 
     def _load(
         self, shape: CollectionShape, partitions: Partitions, shard: int, rows: Sequence[Row]

@@ -40,7 +40,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class Adopted:
     """Items that are fit for the catalog, with distinct ids, and what became of the others.
 
     `digests` are of each item's content and recipe, `geometries` are shapely's, in EPSG:4326; `repeated` counts lines
@@ -55,12 +55,24 @@ class Batch:
     repeated: int
 
 
-def adopt_all(lines: Iterable[Line], recipe: Recipe, *, recipe_hash: str) -> Batch:
-    """Make a block of ready-made items fit for this catalog.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of an item that came before: the hash of its content, and its `updated`."""
 
-    Of two versions of an item, the one with the later `updated` stays; without that, the first.
+    digest: str
+    updated: str | None
+
+
+def adopt_all(
+    lines: Iterable[Line], recipe: Recipe, *, recipe_hash: str, seen: dict[str, Seen] | None = None
+) -> Adopted:
+    """Make ready-made items fit for this catalog.
+
+    Of two versions of an item, the one with the later `updated` stays; without that, the first. `seen` are the items of
+    the batches before; what is added here replaces what they had of the same id.
     """
     salt = recipe_hash.encode()
+    seen = {} if seen is None else seen
     kept: dict[str, _Candidate] = {}
     rejected: list[Rejection] = []
     repeated = 0
@@ -69,12 +81,14 @@ def adopt_all(lines: Iterable[Line], recipe: Recipe, *, recipe_hash: str) -> Bat
         try:
             value = orjson.loads(line.data)
             item_id = _id_of(value) or line.place
-            candidate = _Candidate(_fit(value, recipe), line.place, digest_of(salt + line.data))
-            known = kept.get(item_id)
-            if known is not None:
-                candidate = known if known.digest == candidate.digest else _latest(known, candidate)
-                repeated += 1
-            kept[item_id] = candidate
+            item = _fit(value, recipe)
+            now = Seen(digest_of(salt + line.data), item["properties"].get("updated"))
+            before = seen.get(item_id)
+            replaces = before is None or _replaces(now, before, item_id)
+            repeated += before is not None
+            if replaces:
+                seen[item_id] = now
+                kept[item_id] = _Candidate(item, line.place, now.digest)
         except Rejected as error:
             rejected.append(Rejection(place=line.place, item_id=item_id, reason=str(error)))
         except ValueError as error:
@@ -85,7 +99,7 @@ def adopt_all(lines: Iterable[Line], recipe: Recipe, *, recipe_hash: str) -> Bat
         wrong = candidates[index]
         rejected.append(Rejection(place=wrong.place, item_id=wrong.item["id"], reason=reason))
     good = [index for index in range(len(candidates)) if index not in problems]
-    return Batch(
+    return Adopted(
         items=[_with_bbox(candidates[index].item) for index in good],
         places=[candidates[index].place for index in good],
         digests=[candidates[index].digest for index in good],
@@ -115,14 +129,15 @@ class _Candidate:
     digest: str
 
 
-def _latest(first: _Candidate, second: _Candidate) -> _Candidate:
-    older, newer = (each.item["properties"].get("updated") for each in (first, second))
-    if older is None or newer is None or older == newer:
+def _replaces(now: Seen, before: Seen, item_id: str) -> bool:
+    if now.digest == before.digest:
+        return False
+    if now.updated is None or before.updated is None or now.updated == before.updated:
         raise Rejected(
-            f"item id {first.item['id']} came twice in this run with different content: make the ids differ, or give "
-            "the newer one a later `updated`"
+            f"item id {item_id} came twice in this run with different content: make the ids differ, or give the newer "
+            "one a later `updated`"
         )
-    return second if instant_of(newer) > instant_of(older) else first
+    return instant_of(now.updated) > instant_of(before.updated)
 
 
 def _id_of(item: Any) -> str | None:
