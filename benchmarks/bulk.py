@@ -6,6 +6,7 @@ keeps fsync and logged tables for both; what is loaded is the same, down to the 
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import resource
@@ -28,8 +29,9 @@ from benchmarks.figures import machine
 from benchmarks.items import recipe, write_items
 from stacyard.core.database import connect
 from stacyard.core.settings import DatabaseSettings, StorageSettings
+from stacyard.ingestor.blocks import AT_ONCE
 from stacyard.ingestor.collection import describe_collection
-from stacyard.ingestor.load.rows import COLUMNS, CollectionShape, copy_data, rows_of
+from stacyard.ingestor.load.rows import COLUMNS, CollectionShape, Row, copy_data, rows_of
 from stacyard.ingestor.recipe import parse_recipe
 from stacyard.ingestor.sources.itemfiles import BlockReader, find_file
 from stacyard.ingestor.sources.local import SourceFile
@@ -199,21 +201,26 @@ def _shares(place: Place, path: Path) -> dict[str, Any]:
     reader = BlockReader()
     spent = dict.fromkeys(("find", "read", "parse_and_check", "format"), 0.0)
     batches, count = [], 0
+    # as the loader does
+    gc.disable()
     found = iter(find_file(SourceFile(uri=str(path))) or ())
     while count < _ANALYSIS_ITEMS:
         with _added(spent, "find"):
             block = next(found)
         with _added(spent, "read"):
             lines = reader.read(block.source)
-        with _added(spent, "parse_and_check"):
-            batch = adopt_all(lines, known, recipe_hash="")
+        rows: list[Row] = []
+        for start in range(0, len(lines), AT_ONCE):
+            with _added(spent, "parse_and_check"):
+                batch = adopt_all(lines[start : start + AT_ONCE], known, recipe_hash="")
+            with _added(spent, "format"):
+                tasks = [0] * len(batch.items)
+                rows += rows_of(batch.items, shape, digests=batch.digests, tasks=tasks, geometries=batch.geometries)
         with _added(spent, "format"):
-            rows = rows_of(
-                batch.items, shape, digests=batch.digests, tasks=[0] * len(batch.items), geometries=batch.geometries
-            )
             batches.append(copy_data(rows, 0))
         count += len(lines)
     reader.close()
+    gc.enable()
     with connect(place.database.url("ingest"), application_name="stacyard-bench") as connection:
         copying = {}
         for name, like in (

@@ -36,6 +36,19 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
+def lead_to(monkeypatch: pytest.MonkeyPatch, host: str, port: int) -> None:
+    """Have every client of S3 ask this server."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "eu-central-1",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
 @contextmanager
 def s3_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """An empty bucket of a server of its own."""
@@ -55,15 +68,7 @@ def s3_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     host, port = server.server_address[:2]
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "eu-central-1",
-        "AWS_DEFAULT_REGION": "eu-central-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    lead_to(monkeypatch, host, port)
     client = boto3.client("s3")
     bucket = Bucket(f"yard-{uuid4().hex}", client)
     client.create_bucket(Bucket=bucket.name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})

@@ -17,6 +17,7 @@ from rio_cogeo.cogeo import cog_validate
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 
 from .conftest import DEMO, Yard, recipe_of
+from .s3_server import lead_to
 
 
 @pytest.fixture
@@ -25,15 +26,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "eu-central-1",
-        "AWS_DEFAULT_REGION": "eu-central-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    lead_to(monkeypatch, host, port)
     name = f"yard-{uuid4().hex}"
     boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     yield name

@@ -23,8 +23,8 @@ from stacyard.ingestor.sources.itemfiles import BlockReader
 from stacyard.ingestor.sources.places import BlockReaders
 from stacyard.ingestor.stages.items import Rejection, Seen, adopt_all
 
-# items that are parsed, checked and made into rows together fit into the processor's cache
-_AT_ONCE = 250
+#: Items that are parsed, checked and made into rows together fit into the processor's cache
+AT_ONCE = 250
 # another attempt may meet them no more
 _PASSING = (OSError, SourceAway, StorageError)
 
@@ -142,9 +142,9 @@ class _Adoption:
     def batches(self, lines: Sequence[Line]) -> Iterator[Batch]:
         """Batches of the items that are fit."""
         seen: dict[str, Seen] = {}
-        for start in range(0, len(lines), _AT_ONCE):
+        for start in range(0, len(lines), AT_ONCE):
             began = time.perf_counter()
-            part = lines[start : start + _AT_ONCE]
+            part = lines[start : start + AT_ONCE]
             adopted = adopt_all(part, self._recipe, recipe_hash=self._recipe_hash, seen=seen)
             self.rejected += adopted.rejected
             self.repeated += adopted.repeated

@@ -17,6 +17,7 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from stacyard.ingestor import ledger_sql as sql
 from stacyard.ingestor.errors import NothingToRetry, RunNotFound, RunStopped
 from stacyard.ingestor.measures import storable
 from stacyard.ingestor.session import Connection, Session
@@ -92,189 +93,11 @@ class Outcome:
 #: What the work on a task cost and found: bytes, seconds by stage, verdicts.
 Report: TypeAlias = Mapping[str, Any]
 
-_RUN = (
-    "SELECT id, collection, recipe, recipe_hash, sources, mode, cursor, started_at, discovery_finished_at, finished_at "
-)
-_RUN_BY_ID: LiteralString = _RUN + "FROM stacyard.ingest_run WHERE id = %(run)s"
-_RUNS: LiteralString = (
-    _RUN
-    + """
-FROM stacyard.ingest_run
-WHERE (%(collection)s::text IS NULL OR collection = %(collection)s)
-    AND (%(finished)s::boolean IS NULL OR (finished_at IS NOT NULL) = %(finished)s)
-    AND (%(since)s::timestamptz IS NULL OR started_at >= %(since)s)
-ORDER BY id DESC LIMIT %(limit)s
-"""
-)
-
-_OPEN_RUN: LiteralString = """
-INSERT INTO stacyard.ingest_run (collection, recipe, recipe_hash, sources, mode)
-VALUES (%(collection)s, %(recipe)s, %(hash)s, %(sources)s, %(mode)s)
-ON CONFLICT (collection, recipe_hash, sources) WHERE finished_at IS NULL
-    DO UPDATE SET recipe = excluded.recipe, mode = excluded.mode, discovery_finished_at = NULL
-RETURNING id
-"""
-
-_CURSOR: LiteralString = """
-SELECT cursor FROM stacyard.ingest_run
-WHERE collection = %(collection)s AND recipe_hash = %(hash)s AND sources = %(sources)s AND finished_at IS NULL
-"""
-
-_REPLACE: LiteralString = """
-DELETE FROM stacyard.ingest_task AS task
-USING unnest(%(keys)s::text[], %(items)s::text[], %(sources)s::jsonb[]) AS new (key, item_id, source)
-WHERE task.run_id = %(run)s AND task.item_id = new.item_id AND task.key <> new.key
-    AND (task.source = new.source OR new.source ? 'reader')
-    AND task.state IN ('discovered', 'rejected', 'failed')
-"""
-
-_RECORD: LiteralString = """
-INSERT INTO stacyard.ingest_task (run_id, key, collection, item_id, source, items, state, unchanged, reason)
-SELECT %(run)s, new.key, %(collection)s, new.item_id, new.source, new.items,
-    (CASE WHEN problem.text IS NOT NULL THEN 'rejected' WHEN known.unchanged THEN 'loaded' ELSE 'discovered' END)
-        ::stacyard.ingest_state,
-    (problem.text IS NULL AND known.unchanged)::integer,
-    problem.text
-FROM unnest(%(keys)s::text[], %(items)s::text[], %(sources)s::jsonb[], %(counts)s::integer[], %(problems)s::text[])
-    WITH ORDINALITY AS new (key, item_id, source, items, problem, place)
-CROSS JOIN LATERAL (
-    -- of blocks the loader sees what comes twice
-    SELECT NOT new.source ? 'reader' AND EXISTS (
-        SELECT FROM stacyard.ingest_task AS other
-        WHERE other.run_id = %(run)s AND other.item_id = new.item_id AND other.key <> new.key
-            AND other.source <> new.source AND NOT (other.state = 'rejected' AND other.claimed_at IS NULL)
-            -- an asset that need not be there has come or gone
-            AND NOT coalesce(
-                (other.source -> 'files') <> (new.source -> 'files')
-                AND (
-                    (other.source -> 'files') <@ (new.source -> 'files')
-                    OR (new.source -> 'files') <@ (other.source -> 'files')
-                ),
-                false
-            )
-    ) AS found
-) AS twin
-CROSS JOIN LATERAL (
-    SELECT coalesce(
-        new.problem,
-        CASE WHEN twin.found THEN
-            'item id ' || new.item_id || ' came twice in this run with different content: make the ids differ'
-        END
-    ) AS text
-) AS problem
-LEFT JOIN LATERAL (
-    SELECT last.key, coalesce(last.claimed_at, last.changed_at) AS since FROM stacyard.ingest_task AS last
-    WHERE last.collection = %(collection)s AND last.item_id = new.item_id AND last.state = 'loaded'
-    ORDER BY last.changed_at DESC, last.id DESC LIMIT 1
-) AS last ON true
-CROSS JOIN LATERAL (
-    SELECT coalesce(new.item_id = ANY (%(present)s::text[]) AND new.key = last.key AND NOT EXISTS (
-        SELECT FROM stacyard.ingest_run AS run
-        JOIN stacyard.ingest_task AS other ON other.run_id = run.id AND other.item_id = new.item_id
-        WHERE run.collection = %(collection)s AND (run.finished_at IS NULL OR run.finished_at > last.since)
-            AND other.key <> new.key AND other.claimed_at IS NOT NULL
-            AND greatest(other.claimed_at, other.changed_at) > last.since
-    ), false) AS unchanged
-) AS known
-ORDER BY new.place
-ON CONFLICT (run_id, key) DO NOTHING
-"""
-
-_GO_ON: LiteralString = "UPDATE stacyard.ingest_run SET cursor = %(cursor)s WHERE id = %(run)s"
-
-_DISCOVERY_FINISHED: LiteralString = """
-UPDATE stacyard.ingest_run SET discovery_finished_at = now(), cursor = NULL WHERE id = %(run)s
-"""
-
-_LOADED: LiteralString = """
-UPDATE stacyard.ingest_task AS task
-SET state = 'loaded', reason = NULL, report = done.report, changed_at = clock_timestamp()
-FROM unnest(%(ids)s::bigint[], %(reports)s::jsonb[]) AS done (id, report)
-WHERE task.id = done.id AND task.state = 'running' AND task.worker = %(worker)s
-"""
-
-_BLOCK_LOADED: LiteralString = """
-UPDATE stacyard.ingest_task
-SET state = 'loaded', items = %(items)s, unchanged = %(unchanged)s, report = %(report)s, reason = NULL,
-    changed_at = clock_timestamp()
-WHERE id = %(id)s AND state = 'running' AND worker = %(worker)s
-"""
-
-_BLOCK_REJECTED: LiteralString = """
-INSERT INTO stacyard.ingest_task (run_id, key, collection, item_id, source, state, reason, attempts)
-SELECT block.run_id, encode(sha256(convert_to(block.key || '/' || new.place, 'UTF8')), 'hex'), block.collection,
-    new.item_id, block.source || jsonb_build_object('place', new.place), 'rejected', new.reason, block.attempts
-FROM stacyard.ingest_task AS block,
-    unnest(%(places)s::text[], %(items)s::text[], %(reasons)s::text[]) AS new (place, item_id, reason)
-WHERE block.id = %(id)s
-ON CONFLICT (run_id, key) DO UPDATE SET reason = excluded.reason
-"""
-
-_REJECTED: LiteralString = """
-UPDATE stacyard.ingest_task SET state = 'rejected', reason = %(reason)s, report = %(report)s, changed_at = now()
-WHERE id = %(id)s AND state = 'running' AND worker = %(worker)s
-"""
-
-_FAILED: LiteralString = """
-UPDATE stacyard.ingest_task
-SET state = (CASE WHEN %(retry)s AND attempts < %(limit)s THEN 'discovered' ELSE 'failed' END)::stacyard.ingest_state,
-    reason = %(reason)s, report = %(report)s, changed_at = now()
-WHERE id = %(id)s AND state = 'running' AND worker = %(worker)s
-RETURNING state::text
-"""
-
-_FINISH: LiteralString = """
-UPDATE stacyard.ingest_run SET finished_at = now()
-WHERE id = %(run)s AND finished_at IS NULL AND discovery_finished_at IS NOT NULL AND NOT EXISTS (
-    SELECT FROM stacyard.ingest_task WHERE run_id = %(run)s AND state IN ('discovered', 'running')
-)
-"""
-
-_COUNTS: LiteralString = """
-SELECT coalesce(sum(items), 0),
-    coalesce(sum(items) FILTER (WHERE state = 'loaded'), 0),
-    coalesce(sum(unchanged), 0),
-    coalesce(sum(items) FILTER (WHERE state = 'rejected'), 0),
-    coalesce(sum(items) FILTER (WHERE state = 'failed'), 0),
-    coalesce(sum(items) FILTER (WHERE state IN ('discovered', 'running')), 0),
-    coalesce(sum(items) FILTER (WHERE state = 'running'), 0),
-    (SELECT discovery_finished_at IS NOT NULL FROM stacyard.ingest_run WHERE id = %(run)s)
-FROM stacyard.ingest_task WHERE run_id = %(run)s
-"""
-
-_WAITING: LiteralString = """
-SELECT count(*) FROM stacyard.ingest_task WHERE run_id = %(run)s AND state IN ('discovered', 'running')
-"""
-
-_OUTCOMES: LiteralString = """
-SELECT run_id, item_id, state::text, reason, attempts, source FROM stacyard.ingest_task
-WHERE (%(run)s::bigint IS NULL OR run_id = %(run)s) AND state::text = ANY (%(states)s::text[])
-    AND (%(reason)s::text IS NULL OR reason ILIKE %(reason)s) AND (%(item)s::text IS NULL OR item_id ILIKE %(item)s)
-ORDER BY run_id DESC, id LIMIT %(limit)s
-"""
-
-_RETRY: LiteralString = """
-WITH again AS (
-    UPDATE stacyard.ingest_task SET state = 'discovered', attempts = 0, worker = NULL, changed_at = now()
-    WHERE run_id = %(run)s AND state = 'failed' AND (%(reason)s::text IS NULL OR reason ILIKE %(reason)s)
-    RETURNING id
-), opened AS (
-    UPDATE stacyard.ingest_run SET finished_at = NULL WHERE id = %(run)s AND EXISTS (SELECT FROM again)
-)
-SELECT count(*) FROM again
-"""
-
-_SAME_WORK: LiteralString = """
-SELECT other.id FROM stacyard.ingest_run AS this JOIN stacyard.ingest_run AS other
-    USING (collection, recipe_hash, sources)
-WHERE this.id = %(run)s AND other.id <> this.id ORDER BY other.finished_at DESC NULLS FIRST LIMIT 1
-"""
-
 
 def count(connection: Connection, run: int) -> Counts:
     """Tasks of a run by state, as this connection sees them."""
     names = ("discovered", "loaded", "unchanged", "rejected", "failed", "waiting", "running", "complete")
-    row = connection.execute(_COUNTS, {"run": run}).fetchone()
+    row = connection.execute(sql.COUNTS, {"run": run}).fetchone()
     assert row is not None  # noqa: S101 - an aggregate always returns a row
     return Counts(**dict(zip(names, row, strict=True)))
 
@@ -298,12 +121,12 @@ class Ledger:
             "sources": Jsonb(list(sources)),
             "mode": mode,
         }
-        return int(self._one(_OPEN_RUN, parameters)[0])
+        return int(self._one(sql.OPEN_RUN, parameters)[0])
 
     def cursor(self, *, collection: str, recipe_hash: str, sources: Sequence[str]) -> dict[str, Any] | None:
         """Where the search for data of an unfinished run of this work goes on; None: from the start."""
         parameters = {"collection": collection, "hash": recipe_hash, "sources": Jsonb(list(sources))}
-        row = self._session.run(lambda connection: connection.execute(_CURSOR, parameters).fetchone())
+        row = self._session.run(lambda connection: connection.execute(sql.CURSOR, parameters).fetchone())
         return row[0] if row else None
 
     def record(
@@ -331,16 +154,16 @@ class Ledger:
 
         def write(connection: Connection) -> None:
             with connection.transaction():
-                connection.execute(_REPLACE, parameters)
-                connection.execute(_RECORD, parameters)
+                connection.execute(sql.REPLACE, parameters)
+                connection.execute(sql.RECORD, parameters)
                 if cursors:
-                    connection.execute(_GO_ON, {"run": run, "cursor": Jsonb(dict(cursors[-1]))})
+                    connection.execute(sql.GO_ON, {"run": run, "cursor": Jsonb(dict(cursors[-1]))})
 
         self._session.run(write)
 
     def discovery_finished(self, run: int) -> None:
         """All there is was found."""
-        self._write(_DISCOVERY_FINISHED, {"run": run})
+        self._write(sql.DISCOVERY_FINISHED, {"run": run})
 
     def loaded(self, ids: Sequence[int], *, reports: Sequence[Report] = ()) -> int:
         """Tasks whose items are in the catalog; returns how many were still this worker's.
@@ -348,7 +171,7 @@ class Ledger:
         `reports` are in the order of `ids`; none is kept of a task that has none.
         """
         documents = [Jsonb(storable(report)) for report in reports]
-        return self._write(_LOADED, {"ids": list(ids), "reports": documents, "worker": self._worker})
+        return self._write(sql.LOADED, {"ids": list(ids), "reports": documents, "worker": self._worker})
 
     def block_loaded(
         self, task: int, *, items: int, unchanged: int, rejected: Sequence[Rejection], report: Any
@@ -367,9 +190,9 @@ class Ledger:
 
         def write(connection: Connection) -> bool:
             with connection.transaction():
-                held = connection.execute(_BLOCK_LOADED, {**parameters, "worker": self._worker}).rowcount == 1
+                held = connection.execute(sql.BLOCK_LOADED, {**parameters, "worker": self._worker}).rowcount == 1
                 if held and rejected:
-                    connection.execute(_BLOCK_REJECTED, refused)
+                    connection.execute(sql.BLOCK_REJECTED, refused)
             return held
 
         return self._session.run(write)
@@ -377,7 +200,7 @@ class Ledger:
     def rejected(self, task: int, reason: str, *, report: Report | None = None) -> bool:
         """A task whose data is not good enough; False if it was no longer this worker's."""
         parameters = {"id": task, "reason": reason, "report": _document(report), "worker": self._worker}
-        return self._write(_REJECTED, parameters) == 1
+        return self._write(sql.REJECTED, parameters) == 1
 
     def failed(self, task: int, reason: str, *, retry: bool, report: Report | None = None) -> State | None:
         """A task that met an error: back to work if a retry can mend it and attempts are left, else failed.
@@ -392,12 +215,12 @@ class Ledger:
             "limit": self._attempts,
             "worker": self._worker,
         }
-        row = self._session.run(lambda connection: connection.execute(_FAILED, parameters).fetchone())
+        row = self._session.run(lambda connection: connection.execute(sql.FAILED, parameters).fetchone())
         return State(row[0]) if row else None
 
     def finish(self, run: int) -> bool:
         """Close a run in which nothing waits; False if something does."""
-        return self._write(_FINISH, {"run": run}) == 1
+        return self._write(sql.FINISH, {"run": run}) == 1
 
     def counts(self, run: int) -> Counts:
         """Tasks of a run by state, from one snapshot."""
@@ -405,7 +228,7 @@ class Ledger:
 
     def waiting_tasks(self, run: int) -> int:
         """How many tasks of a run wait or are in work, whatever number of items they stand for."""
-        return int(self._one(_WAITING, {"run": run})[0])
+        return int(self._one(sql.WAITING, {"run": run})[0])
 
     def run(self, run: int) -> Run:
         """One run.
@@ -413,7 +236,7 @@ class Ledger:
         Raises:
             RunNotFound: there is none of this number.
         """
-        found = self._runs(_RUN_BY_ID, {"run": run})
+        found = self._runs(sql.RUN_BY_ID, {"run": run})
         if not found:
             raise RunNotFound(f"the ledger has no run {run}; `stacyard runs list` shows those it has")
         return found[0]
@@ -427,7 +250,7 @@ class Ledger:
         limit: int = 50,
     ) -> list[Run]:
         """The latest runs, newest first: of a collection, of those that have ended or not, of those begun since."""
-        return self._runs(_RUNS, {"collection": collection, "finished": finished, "since": since, "limit": limit})
+        return self._runs(sql.RUNS, {"collection": collection, "finished": finished, "since": since, "limit": limit})
 
     def outcomes(
         self,
@@ -446,7 +269,7 @@ class Ledger:
             "item": _pattern(item),
             "limit": limit,
         }
-        rows = self._session.run(lambda connection: connection.execute(_OUTCOMES, parameters).fetchall())
+        rows = self._session.run(lambda connection: connection.execute(sql.OUTCOMES, parameters).fetchall())
         return [
             Outcome(run_id=row[0], item_id=row[1], state=State(row[2]), reason=row[3], attempts=row[4], source=row[5])
             for row in rows
@@ -469,9 +292,9 @@ class Ledger:
                 f"`stacyard runs failed {run} --state failed` shows the reasons"
             )
         try:
-            return int(self._one(_RETRY, {"run": run, "reason": _pattern(reason)})[0])
+            return int(self._one(sql.RETRY, {"run": run, "reason": _pattern(reason)})[0])
         except psycopg.errors.UniqueViolation as error:
-            other = self._one(_SAME_WORK, {"run": run})[0]
+            other = self._one(sql.SAME_WORK, {"run": run})[0]
             raise RunStopped(
                 f"run {other} does the same work and is not finished: finish it with `stacyard runs retry {other}`, "
                 f"then retry run {run} if it is still needed"
