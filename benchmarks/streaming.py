@@ -21,7 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks.figures import machine
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.commands import notify
 from stacyard.ingestor.run import Platform

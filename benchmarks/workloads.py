@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import morecantile
 import psycopg
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.settings import DatabaseSettings
 
 _TILES = morecantile.tms.get("WebMercatorQuad")

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from stacyard.core.access import Caller, Resource
 from stacyard.core.assembly import answer_with_problems
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.errors import NotFound
 from stacyard.core.origin import OneOrigin
 from stacyard.core.settings import DatabaseSettings, StorageSettings

@@ -8,7 +8,8 @@ import time
 import pytest
 from pydantic import SecretStr
 
-from stacyard.core.database import AsyncDatabase, SyncDatabase, connect, redacted
+from stacyard.core.connection import connect, redacted
+from stacyard.core.database import AsyncDatabase, SyncDatabase
 from stacyard.core.errors import Overloaded, Unavailable
 from stacyard.core.settings import DatabaseSettings
 

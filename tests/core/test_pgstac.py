@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.errors import InvalidRequest, NotFound
 from stacyard.core.migrate import PGSTAC_VERSION
 from stacyard.core.pgstac import (

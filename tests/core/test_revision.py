@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.revision import READ_REVISIONS, RevisionPoll, raise_revision
 from stacyard.core.settings import DatabaseSettings
 

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 from rich.console import Console
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.migrate import migrate
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.commands import ingest, retry_run

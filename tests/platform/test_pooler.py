@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.local.postgres import EmbeddedCluster
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.settings import StorageSettings
 from stacyard.local.postgres import EmbeddedCluster, running
 

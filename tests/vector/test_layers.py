@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.revision import raise_revision
 from stacyard.core.settings import DatabaseSettings
 from stacyard.vector.app import create_app

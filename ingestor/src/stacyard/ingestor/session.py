@@ -9,7 +9,7 @@ from typing import TypeVar
 import psycopg
 from psycopg.rows import TupleRow
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.errors import Unavailable
 from stacyard.ingestor.errors import DatabaseAway
 

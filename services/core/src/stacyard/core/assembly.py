@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stacyard.core.database import DATABASE_STATUSES
-from stacyard.core.errors import ProblemResponse, StacyardError
+from stacyard.core.errors import StacyardError
 from stacyard.core.health import Readiness, ReadyCheck, healthz
 from stacyard.core.metrics import MeasureRequests, Metrics
 from stacyard.core.middleware.access_log import AccessLog
@@ -28,7 +28,7 @@ from stacyard.core.middleware.cache_control import CacheControl
 from stacyard.core.middleware.compression import Compression
 from stacyard.core.middleware.etag import ETag
 from stacyard.core.middleware.forwarded import Forwarded
-from stacyard.core.middleware.problems import Problems, problem_of
+from stacyard.core.middleware.problems import ProblemResponse, Problems, problem_of
 from stacyard.core.middleware.request_id import RequestId
 from stacyard.core.settings import HttpSettings
 

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from threading import BoundedSemaphore, Event, Lock
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from typing import TypeAlias
 
 import asyncpg
 import orjson
@@ -45,15 +44,6 @@ _UNREACHABLE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.ProtocolViolationError,
 )
-
-
-def redacted(url: str) -> str:
-    """A connection URL that may be logged: the password is left out."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
 
 
 async def _use_orjson(connection: AsyncConnection) -> None:
@@ -227,16 +217,3 @@ def translate_pool_errors() -> Iterator[None]:
         raise Overloaded("the database took too long for this request; ask for less, or try again shortly") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise Unavailable("the database went away during the request; try again shortly") from error
-
-
-def connect(url: str, *, application_name: str, **options: Any) -> psycopg.Connection[TupleRow]:
-    """One direct session, for migrations and bulk loads, which need what a transaction pooler cannot give.
-
-    Raises:
-        Unavailable: the database cannot be reached; the message names it without its password.
-    """
-    try:
-        return psycopg.connect(url, application_name=application_name, autocommit=True, connect_timeout=5, **options)
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise Unavailable(f"cannot connect to {redacted(url)}: {reason}") from error

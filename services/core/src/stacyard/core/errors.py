@@ -1,12 +1,6 @@
-"""The exceptions that stacyard raises itself, and the one shape in which clients see any error: RFC 9457 problems."""
+"""The exceptions that stacyard raises itself. `middleware.problems` says how clients see them."""
 
 from __future__ import annotations
-
-from http import HTTPStatus
-from typing import Any
-
-import orjson
-from starlette.responses import Response
 
 
 class StacyardError(Exception):
@@ -54,28 +48,3 @@ class Unavailable(StacyardError):
 
 class StorageError(StacyardError):
     """An object could not be read or written."""
-
-
-class ProblemResponse(Response):
-    """An RFC 9457 problem. `code` and `description` repeat it under the names that the STAC and OGC APIs fix."""
-
-    media_type = "application/problem+json"
-
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        *,
-        parameter: str | None = None,
-        headers: dict[str, str] | None = None,
-        **members: Any,
-    ) -> None:
-        title = HTTPStatus(status).phrase
-        body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-        if parameter is not None:
-            body["parameter"] = parameter
-        body |= members
-        body |= {"code": title.replace(" ", ""), "description": detail}
-        # 503 and 429 without a time to come back would make clients hammer a service that is already in need
-        extra = {"Retry-After": "2"} if status in (429, 503) else {}
-        super().__init__(orjson.dumps(body), status, headers={"Cache-Control": "no-store"} | extra | (headers or {}))

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.errors import StacyardError
 
 PGSTAC_VERSION = "0.10.0"

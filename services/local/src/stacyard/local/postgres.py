@@ -21,7 +21,7 @@ from typing import IO, get_args
 import psycopg
 from psycopg import sql
 
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.migrate import migrate
 from stacyard.core.settings import DatabaseSettings, Role
 from stacyard.local.installation import DatabaseUnusable, Installation, choose_installation, server_account

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
 
+import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stacyard.core.errors import InvalidRequest, ProblemResponse, StacyardError
+from stacyard.core.errors import InvalidRequest, StacyardError
 
 logger = logging.getLogger("stacyard.errors")
 
@@ -18,6 +21,31 @@ _PLAIN = {
     503: "the service is busy or its database does not answer; try again shortly",
     424: "something that this request depends on is missing in the catalog",
 }
+
+
+class ProblemResponse(Response):
+    """An RFC 9457 problem. `code` and `description` repeat it under the names that the STAC and OGC APIs fix."""
+
+    media_type = "application/problem+json"
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        parameter: str | None = None,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        title = HTTPStatus(status).phrase
+        body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        if parameter is not None:
+            body["parameter"] = parameter
+        body |= members
+        body |= {"code": title.replace(" ", ""), "description": detail}
+        # 503 and 429 without a time to come back would make clients hammer a service that is already in need
+        extra = {"Retry-After": "2"} if status in (429, 503) else {}
+        super().__init__(orjson.dumps(body), status, headers={"Cache-Control": "no-store"} | extra | (headers or {}))
 
 
 def problem_of(error: BaseException, statuses: Mapping[type[Exception], int]) -> Response:
