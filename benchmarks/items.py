@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 
 from stacyard.ingestor.recipe import parse_recipe
-from stacyard.ingestor.stages.items import adopt
+from stacyard.ingestor.sources.found import Line
+from stacyard.ingestor.stages.items import adopt_all
 
 SOURCE = Path(__file__).parent.parent / "demo" / "naip" / "naip_1000.ndjson.gz"
 
@@ -40,7 +41,11 @@ def _items(count: int) -> Iterator[dict[str, Any]]:
     # both loaders put the items into collections of their own; the one in the file is replaced as they are written
     known = parse_recipe(recipe("naip", "none"), "benchmark")
     with gzip.open(SOURCE) as file:
-        originals = [adopt(orjson.loads(line), known) for line in file]
+        adopted = adopt_all([Line("", line) for line in file], known, recipe_hash="")
+    originals = [
+        {name: orjson.loads(bytes(json)) for name, json in item.members.items()} | {"collection": "naip"}
+        for item in adopted.items
+    ]
     for number in range(count):
         original, chance = originals[number % len(originals)], random.Random(number)
         east, days = chance.uniform(-30, 30), chance.randrange(1500)

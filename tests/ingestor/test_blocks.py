@@ -16,11 +16,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stacyard.ingestor import blocks
 from stacyard.ingestor.errors import SourceError
 from stacyard.ingestor.sources import itemfiles
-from stacyard.ingestor.sources.found import Found
+from stacyard.ingestor.sources.found import Found, Line
 from stacyard.ingestor.sources.itemfiles import BlockReader, find_file
 from stacyard.ingestor.sources.local import SourceFile
+from stacyard.ingestor.stages.items import Adopted, adopt_all
 
 from .conftest import Yard, recipe_of
 from .test_items import ITEM
@@ -180,3 +182,38 @@ def test_many_blocks_are_loaded_by_processes_and_counted_to_the_item(
     assert len(yard.items(collection)) == 2495
     again_summary = yard.ingest(recipe, path)
     assert again_summary.counts.unchanged == again_summary.counts.loaded == 2496
+
+
+def test_of_a_block_only_what_changed_is_looked_at_and_counts_add_up(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = yard.collection_id("ahead")
+    recipe = recipe_of("naip", collection, tmp_path / "recipe.yaml")
+    first, second = tmp_path / "first.ndjson", tmp_path / "second.ndjson"
+    known = items(20)
+    first.write_bytes(lines(known))
+    assert yard.ingest(recipe, first).counts.loaded == 20
+    looked_at: list[int] = []
+    monkeypatch.setattr(
+        blocks, "adopt_all", lambda part, *rest, **more: count_and_adopt(looked_at, part, *rest, **more)
+    )
+    # one is new, one changed, one comes again as it is, one again with another content, and one cannot be used
+    changed = {**known[3], "bbox": [0, 0, 2, 2]}
+    second.write_bytes(
+        lines([*known[:3], changed, *known[4:], {**ITEM, "id": "new"}, known[5], {**known[6], "bbox": [0, 0, 3, 3]}])
+        + b'{"id": 7}\n'
+    )
+    summary = yard.ingest(recipe, second)
+    assert (summary.counts.discovered, summary.counts.loaded, summary.counts.rejected) == (24, 22, 2)
+    # twenty but the changed one, and the one that came again
+    assert summary.counts.unchanged == 20
+    assert sum("came twice in this run" in outcome.reason for outcome in summary.outcomes) == 1
+    assert looked_at == [7], "lines that say what the catalog has were taken apart"
+    kept = yard.items(collection)
+    assert kept.keys() == {f"i{number}" for number in range(20)} | {"new"}
+    assert {name: item["bbox"] for name, item in kept.items() if item["bbox"] != ITEM["bbox"]} == {"i3": [0, 0, 2, 2]}
+
+
+def count_and_adopt(looked_at: list[int], part: Sequence[Line], *rest: Any, **more: Any) -> Adopted:
+    looked_at.append(len(part))
+    return adopt_all(part, *rest, **more)

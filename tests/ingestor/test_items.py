@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from stacyard.ingestor.errors import Rejected
 from stacyard.ingestor.recipe import parse_recipe
+from stacyard.ingestor.sources.found import Line
 from stacyard.ingestor.sources.grouping import safe_id
-from stacyard.ingestor.stages.items import adopt
+from stacyard.ingestor.stages.items import adopt_all
 
 from .conftest import DEMO, Yard, recipe_of
 
@@ -33,6 +34,14 @@ ITEM: dict[str, Any] = {
     "links": [],
     "assets": {},
 }
+
+
+def adopt(item: dict[str, Any]) -> dict[str, Any]:
+    """The item as the catalog keeps it, or a Rejected that says why it does not."""
+    adopted = adopt_all([Line("line 1", orjson.dumps(item))], RECIPE, recipe_hash="")
+    for rejection in adopted.rejected:
+        raise Rejected(rejection.reason)
+    return {name: orjson.loads(bytes(json)) for name, json in adopted.items[0].members.items()}
 
 
 def test_a_thousand_items_in_seconds_and_nothing_the_second_time(yard: Yard, tmp_path: Path) -> None:
@@ -96,7 +105,49 @@ def test_bad_lines_are_rejected_by_line_and_an_item_that_moved_in_time_is_not_do
 )
 def test_an_item_that_cannot_be_searched_is_rejected(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(Rejected, match=reason):
-        adopt({**ITEM, **change}, RECIPE)
+        adopt({**ITEM, **change})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'"\xff"', "it is no JSON"),
+        (b'"\\ud800"', "it is no JSON"),
+        (b"1e999", "it is no JSON"),
+        (b"-1E+0400", "it is no JSON"),
+        (b"9" * 400, "it is no JSON"),
+        (b"NaN", "it is no JSON"),
+        (b"[1,]", "it is no JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, "it is no JSON"),
+        (b'"\\u00e9"', None),
+        ('"é"'.encode(), None),
+        (b"1e300", None),
+        (b'"e999"', None),
+        (b'"1e999"', None),
+        (b'"' + b"9" * 400 + b'"', None),
+    ],
+)
+def test_what_no_client_could_read_is_rejected_wherever_it_stands_in_an_item(text: bytes, reason: str | None) -> None:
+    for place in (b'"x": %b, "assets": {', b'"assets": {"a": %b'):
+        data = orjson.dumps(ITEM).replace(b'"assets":{', place.replace(b"%b", text))
+        adopted = adopt_all([Line("line 1", data)], RECIPE, recipe_hash="")
+        if reason is None:
+            assert len(adopted.items) == 1, adopted.rejected
+        else:
+            assert [rejection.reason[: len(reason)] for rejection in adopted.rejected] == [reason]
+            assert adopted.rejected[0].item_id in ("line 1", "a")
+
+
+@pytest.mark.parametrize("links", [{"rel": "via"}, 7, "https://example.org"])
+def test_links_that_are_no_list_are_rejected(links: object) -> None:
+    with pytest.raises(Rejected, match="they must be a list"):
+        adopt({**ITEM, "links": links})
+
+
+def test_what_need_not_be_changed_goes_through_to_the_letter() -> None:
+    data = orjson.dumps(ITEM).replace(b'"assets":{}', b'"assets": {}, "long": 0.1000000000000000055511151231257827')
+    [item] = adopt_all([Line("line 1", data)], RECIPE, recipe_hash="").items
+    assert bytes(item.members["long"]) == b"0.1000000000000000055511151231257827"
 
 
 TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated")
@@ -121,9 +172,9 @@ def test_adopting_keeps_the_instant_and_is_the_same_when_done_twice(
 ) -> None:
     item = {**ITEM, "properties": {**extra, "datetime": moment.isoformat()}, "links": links}
     before = orjson.dumps(item)
-    once = adopt(item, RECIPE)
+    once = adopt(item)
     assert orjson.dumps(item) == before, "the argument was changed"
-    assert adopt(once, RECIPE) == once
+    assert adopt(once) == once
     assert once["properties"]["datetime"].endswith("Z")
     assert datetime.fromisoformat(once["properties"]["datetime"]) == moment.astimezone(UTC)
     assert {link["rel"] for link in once["links"]} <= {"via", "license", "derived_from"}

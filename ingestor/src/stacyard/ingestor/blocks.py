@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +22,8 @@ from stacyard.ingestor.session import Session
 from stacyard.ingestor.sources.found import Line
 from stacyard.ingestor.sources.itemfiles import BlockReader
 from stacyard.ingestor.sources.places import BlockReaders
-from stacyard.ingestor.stages.items import Rejection, Seen, adopt_all
+from stacyard.ingestor.stages.items import Seen, adopt_all, content_digest, id_of
+from stacyard.ingestor.verdicts import Rejection
 
 #: Items that are parsed, checked and made into rows together fit into the processor's cache
 AT_ONCE = 250
@@ -67,6 +69,8 @@ class BlockLoader:
         self._loader = Loader(self._session, shop.recipe.collection.id, run=shop.run, mode=shop.mode)
         self._reader = BlockReader()
         self._readers = BlockReaders()
+        # a look ahead that finds nothing is work for nothing, and one block is much like the next
+        self._expects_unchanged = True
 
     def load(self, task: Task, lines: Sequence[Line] | None = None) -> BlockDone:
         """Load a block; `lines` are its items if they were read when it was found. No exception leaves."""
@@ -95,12 +99,26 @@ class BlockLoader:
     def _read(self, task: Task) -> Sequence[Line]:
         return (self._readers if self._readers.reads(task.source) else self._reader).read(task.source)
 
+    def _changed(self, lines: Sequence[Line]) -> Sequence[Line]:
+        """The lines that say something else than the catalog has; of the others nothing needs to be parsed."""
+        ids = [id_of(line) for line in lines]
+        often = Counter(ids)
+        # of an id that comes twice, what the first line says of the second is not known yet
+        digests = {
+            item_id: content_digest(line, self._recipe_hash)
+            for item_id, line in zip(ids, lines, strict=True)
+            if item_id is not None and often[item_id] == 1
+        }
+        unchanged = self._loader.unchanged(digests)
+        return [line for item_id, line in zip(ids, lines, strict=True) if item_id not in unchanged]
+
     def _load(self, task: Task, lines: Sequence[Line] | None) -> BlockDone:
         started = time.perf_counter()
         lines = self._read(task) if lines is None else lines
         read = time.perf_counter()
         adoption = _Adoption(self._recipe, self._recipe_hash, task)
-        results = self._loader.load_batches(adoption.batches(lines))
+        changed = self._changed(lines) if self._expects_unchanged else lines
+        results = self._loader.load_batches(adoption.batches(changed))
         loaded = time.perf_counter() - read
         where = task.source.get("path", task.item_id)
         refused = [(item_id, result) for item_id, result in results.items() if result.fate is Fate.REFUSED]
@@ -112,6 +130,8 @@ class BlockLoader:
             *(Rejection(place=adoption.places[name], item_id=name, reason=result.reason) for name, result in refused),
         ]
         unchanged = sum(result.fate is Fate.UNCHANGED for result in results.values()) + adoption.repeated
+        unchanged += len(lines) - len(changed)
+        self._expects_unchanged = unchanged > 0
         seconds = {"read": read - started, "check": adoption.seconds, "load": loaded - adoption.seconds}
         items = len(lines) - len(rejections)
         return BlockDone(
@@ -148,11 +168,6 @@ class _Adoption:
             adopted = adopt_all(part, self._recipe, recipe_hash=self._recipe_hash, seen=seen)
             self.rejected += adopted.rejected
             self.repeated += adopted.repeated
-            self.places |= {item["id"]: place for item, place in zip(adopted.items, adopted.places, strict=True)}
+            self.places |= {item.item_id: place for item, place in zip(adopted.items, adopted.places, strict=True)}
             self.seconds += time.perf_counter() - began
-            yield Batch(
-                items=adopted.items,
-                tasks=[self._task.id] * len(adopted.items),
-                digests=adopted.digests,
-                geometries=adopted.geometries,
-            )
+            yield Batch(items=adopted.items, tasks=[self._task.id] * len(adopted.items), geometries=adopted.geometries)

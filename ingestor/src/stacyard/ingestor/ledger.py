@@ -22,7 +22,7 @@ from stacyard.ingestor.errors import NothingToRetry, RunNotFound, RunStopped
 from stacyard.ingestor.measures import storable
 from stacyard.ingestor.session import Connection, Session
 from stacyard.ingestor.sources.found import Found
-from stacyard.ingestor.stages.items import Rejection
+from stacyard.ingestor.verdicts import Rejection
 
 
 class State(StrEnum):

@@ -1,4 +1,4 @@
-"""What a rule found of an item."""
+"""What was found of an item that decides whether it is good enough."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ class Verdict:
     message: str = ""
     asset: str | None = None
     severity: Literal["reject", "warn"] = "reject"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """An item of a block that is not good enough. `item_id` is where it stands if it has no id."""
+
+    place: str
+    item_id: str
+    reason: str

@@ -8,6 +8,10 @@ deadlock to retry.
 
 Within a transaction: see what is there, take away what changes, `COPY` what comes, and hold the database's own counts
 against what was meant before anything is committed.
+
+None of these transactions waits for the disk. The log is written in order, so the ledger's next commit, which does
+wait, makes all of them last before it says of any item that it is loaded; what is lost with a database that falls
+before that is still a task on the ledger.
 """
 
 from __future__ import annotations
@@ -21,16 +25,15 @@ from enum import StrEnum
 from typing import Any, LiteralString
 
 import numpy as np
-import orjson
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
 from stacyard.core.errors import StacyardError
 from stacyard.ingestor.errors import RunStopped
-from stacyard.ingestor.load.existing import Version, delete_items, find_versions
+from stacyard.ingestor.load.existing import Version, delete_items, find_unchanged, find_versions
 from stacyard.ingestor.load.partitions import Partitions, read_shape
-from stacyard.ingestor.load.rows import COLUMNS, CollectionShape, Row, copy_data, digest_of, rows_of
+from stacyard.ingestor.load.rows import COLUMNS, CollectionShape, Item, Row, copy_data, item_of, rows_of
 from stacyard.ingestor.session import Connection, Session
 
 #: How many writers may write one collection at the same time.
@@ -39,9 +42,11 @@ SHARDS = 4
 _ATTEMPTS = 10
 
 # pgSTAC leaves the compression to the server; lz4 takes a quarter off the time of a COPY and is faster to read
+# the ledger's commit waits for the disk, see above
 _LOCK: LiteralString = """
 SELECT pg_advisory_xact_lock(hashtextextended('stacyard.load/' || %(collection)s || '/' || %(shard)s::text, 0)),
     pg_current_xact_id()::text::numeric::bigint %% 4294967296,
+    set_config('synchronous_commit', 'off', true),
     (SELECT set_config(name, 'lz4', true) FROM pg_settings
     WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))
 """
@@ -109,11 +114,10 @@ UNCHANGED = Result(Fate.UNCHANGED)
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Items to load, as `Loader.load` takes them."""
+    """Items to load: of which tasks of the ledger, and their geometries if they were parsed, in EPSG:4326."""
 
-    items: Sequence[dict[str, Any]]
+    items: Sequence[Item]
     tasks: Sequence[int]
-    digests: Sequence[str]
     geometries: NDArray[np.object_] | None = None
 
 
@@ -128,32 +132,45 @@ class Loader:
         self._partitions: Partitions | None = None
         self._key: int | None = None
 
-    def load(
-        self,
-        items: Sequence[dict[str, Any]],
-        *,
-        tasks: Sequence[int],
-        digests: Sequence[str] | None = None,
-        geometries: NDArray[np.object_] | None = None,
-    ) -> list[Result]:
-        """Load items; what becomes of each, in their order, is true once this returns.
+    def load(self, documents: Sequence[Mapping[str, Any]], *, tasks: Sequence[int]) -> list[Result]:
+        """Load items; what became of each, in their order. It outlives the database once the ledger says so too.
 
         Args:
-            items: valid items of the collection with distinct ids and times in UTC. They are used up.
+            documents: valid items of the collection with distinct ids and times in UTC.
             tasks: of the ledger, the one each item is of.
-            digests: of each item's content; none: of the item.
-            geometries: the items' geometries if they were parsed before, in EPSG:4326.
 
         Raises:
             RunStopped: the database is away, or its disk is full.
         """
-        ids = [item["id"] for item in items]
-        known = digests if digests is not None else [digest_of(orjson.dumps(item)) for item in items]
-        results = self.load_batches([Batch(items=items, tasks=tasks, digests=known, geometries=geometries)])
-        return [results[item_id] for item_id in ids]
+        results = self.load_batches([Batch(items=[item_of(document) for document in documents], tasks=tasks)])
+        return [results[document["id"]] for document in documents]
+
+    def unchanged(self, digests: Mapping[str, str]) -> set[str]:
+        """Which items, by id, the catalog has with this content, so that loading them would change nothing.
+
+        Loading them finds out too; whoever knows before need not make them fit to be loaded. So if the database is too
+        busy to say, it is none.
+
+        Raises:
+            RunStopped: the database is away.
+        """
+        if self._mode is Mode.REPLACE:
+            return set()
+
+        def look(connection: Connection) -> set[str]:
+            shape = read_shape(connection, self._collection)
+            with connection.transaction():
+                found = find_unchanged(connection, shape, digests)
+                self._note_seen(connection, found)
+            return found
+
+        try:
+            return self._session.run(look)
+        except psycopg.Error:
+            return set()
 
     def load_batches(self, batches: Iterable[Batch]) -> dict[str, Result]:
-        """Load the items of several batches together; what becomes of each, by id, is true once this returns.
+        """Load the items of several batches together; what became of each, by id, as `load` says.
 
         Of an item that is in several batches the last is loaded. Of each batch only the rows are kept, which is why
         many small ones cost less than a large one: items that were just made are still in the processor's cache.
@@ -166,9 +183,7 @@ class Loader:
             self._partitions, self._key = Partitions(shape), shape.key
         rows: dict[str, Row] = {}
         for batch in batches:
-            for row in rows_of(
-                batch.items, shape, digests=batch.digests, tasks=batch.tasks, geometries=batch.geometries
-            ):
+            for row in rows_of(batch.items, shape, tasks=batch.tasks, geometries=batch.geometries):
                 rows[row.item_id] = row
         shards: dict[int, list[Row]] = {}
         for row in rows.values():
@@ -218,21 +233,24 @@ class Loader:
             results = self._decide(connection, rows, there)
             # what lies together in time is copied together, so that each partition is written in one go
             writing = sorted((row for row in rows if results[row.item_id] is WRITTEN), key=lambda row: row.first)
-            leaving = [row.item_id for row in writing if row.item_id in there]
+            leaving = {row.item_id: there[row.item_id] for row in writing if row.item_id in there}
             if leaving:
-                deleted = delete_items(connection, shape, leaving)
-                _agree(deleted, sum(len(there[item_id]) for item_id in leaving))
+                _agree(delete_items(connection, shape, leaving), sum(map(len, leaving.values())))
             if writing:
                 statement = sql.SQL(_COPY).format(sql.Identifier(shape.table), sql.SQL(COLUMNS))
                 with connection.cursor() as cursor:
                     with cursor.copy(statement) as copy:
                         copy.write(copy_data(writing, locked[1] if locked else 0))
                     _agree(cursor.rowcount, len(writing))
-            if self._mode is Mode.MIRROR:
-                with connection.cursor() as cursor, cursor.copy(_SEEN) as copy:
-                    for row in rows:
-                        copy.write_row((self._run, row.item_id))
+            self._note_seen(connection, results)
         return results
+
+    def _note_seen(self, connection: Connection, ids: Iterable[str]) -> None:
+        """What a mirror has seen in its sources stays when it ends."""
+        if self._mode is Mode.MIRROR:
+            with connection.cursor() as cursor, cursor.copy(_SEEN) as copy:
+                for item_id in ids:
+                    copy.write_row((self._run, item_id))
 
     def _decide(
         self, connection: Connection, rows: Sequence[Row], there: Mapping[str, Sequence[Version]]

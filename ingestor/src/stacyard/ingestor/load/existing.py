@@ -7,12 +7,15 @@ planned anew for each partition.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
+import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from stacyard.ingestor.load.rows import MARK, CollectionShape, Row
 from stacyard.ingestor.session import Connection
@@ -29,26 +32,43 @@ FROM pg_inherits WHERE inhparent = %(table)s::regclass
 """
 # the content is unpacked only where it is another
 _VERSIONS = """
-SELECT item.id, item.private->>%(mark)s, item.xmin::text, CASE
+SELECT item.id, item.datetime, item.private->>%(mark)s, item.xmin::text, CASE
     WHEN item.private->>%(mark)s LIKE wanted.digest || ':' || item.xmin::text || ':%%' THEN NULL
     ELSE item.content->'properties'->>'updated'
 END
 FROM pgstac.{} AS item, unnest(%(ids)s::text[], %(digests)s::text[]) AS wanted (id, digest) WHERE item.id = wanted.id
 """
-_DELETE = "DELETE FROM pgstac.{} AS item USING unnest(%(ids)s::text[]) AS wanted WHERE item.id = wanted"
+_UNCHANGED = """
+SELECT item.id FROM pgstac.{} AS item, unnest(%(ids)s::text[], %(digests)s::text[]) AS wanted (id, digest)
+WHERE item.id = wanted.id
+GROUP BY item.id
+HAVING count(*) = 1 AND bool_and(
+    coalesce(item.private->>%(mark)s LIKE wanted.digest || ':' || item.xmin::text || ':%%', false)
+)
+"""
+# by its time a version is looked for in its own partition alone, in the one kind of join that can pass over the others
+_DELETE = """
+DELETE FROM pgstac.{} AS item USING unnest(%(ids)s::text[], %(times)s::timestamptz[]) AS wanted (id, datetime)
+WHERE item.id = wanted.id AND item.datetime = wanted.datetime
+"""
+_ONE_BY_ONE = """
+SELECT set_config('enable_mergejoin', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_nestloop', 'on', true)
+"""
 _FORGET = "DELETE FROM pgstac.format_item_cache WHERE collection = %s AND id = ANY (%s)"
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A row that the catalog has; without a mark of ours that holds nothing is known of its content.
+    """A row that the catalog has, with its time; without a mark of ours that holds nothing is known of its content.
 
     `updated` is None too if the content is what is about to be loaded.
     """
 
+    datetime: dt.datetime
     digest: str | None = None
     task: int | None = None
-    updated: datetime | None = None
+    updated: dt.datetime | None = None
 
 
 def find_versions(connection: Connection, shape: CollectionShape, rows: Sequence[Row]) -> dict[str, list[Version]]:
@@ -56,34 +76,54 @@ def find_versions(connection: Connection, shape: CollectionShape, rows: Sequence
 
     To be called in the transaction that changes them, whose planner it advises.
     """
-    ids, digests = [row.item_id for row in rows], [row.digest for row in rows]
-    if shape.partition_trunc is not None:
-        table = f"pgstac.{shape.table}"
-        connection.execute(_CHOOSE, {"table": table, "ids": len(ids), "bytes": _BYTES_A_LOOK})
     there: dict[str, list[Version]] = {}
-    parameters = {"mark": MARK, "ids": ids, "digests": digests}
-    for item_id, mark, transaction, updated in connection.execute(_about(_VERSIONS, shape), parameters):
+    for item_id, time, mark, transaction, updated in _look(
+        connection, _VERSIONS, shape, {row.item_id: row.digest for row in rows}
+    ):
         digest, _, rest = (mark or "").partition(":")
         written, _, task = rest.partition(":")
-        known = Version(digest, int(task)) if written == transaction else Version()
+        known = Version(time, digest, int(task)) if written == transaction else Version(time)
         there.setdefault(item_id, []).append(replace(known, updated=_instant(updated)))
     return there
 
 
-def delete_items(connection: Connection, shape: CollectionShape, ids: Sequence[str]) -> int:
-    """Delete all versions of these items; returns how many the database says it has deleted."""
-    deleted = connection.execute(_about(_DELETE, shape), {"ids": list(ids)}).rowcount
-    connection.execute(_FORGET, [shape.collection, list(ids)])
+def find_unchanged(connection: Connection, shape: CollectionShape, digests: Mapping[str, str]) -> set[str]:
+    """Those items, by id, of which the catalog has one version, made from content with this digest.
+
+    To be called in a transaction, whose planner it advises.
+    """
+    return {item_id for (item_id,) in _look(connection, _UNCHANGED, shape, digests)}
+
+
+def delete_items(connection: Connection, shape: CollectionShape, versions: Mapping[str, Sequence[Version]]) -> int:
+    """Delete these versions of items, by id; returns how many the database says it has deleted.
+
+    To be called in a transaction, whose planner it advises.
+    """
+    ids, times = zip(*((item_id, each.datetime) for item_id, some in versions.items() for each in some), strict=True)
+    connection.execute(_ONE_BY_ONE)
+    deleted = connection.execute(_about(_DELETE, shape), {"ids": list(ids), "times": list(times)}).rowcount
+    connection.execute(_FORGET, [shape.collection, list(versions)])
     return deleted
+
+
+def _look(
+    connection: Connection, statement: str, shape: CollectionShape, digests: Mapping[str, str]
+) -> psycopg.Cursor[TupleRow]:
+    if shape.partition_trunc is not None:
+        table = f"pgstac.{shape.table}"
+        connection.execute(_CHOOSE, {"table": table, "ids": len(digests), "bytes": _BYTES_A_LOOK})
+    parameters = {"mark": MARK, "ids": list(digests), "digests": list(digests.values())}
+    return connection.execute(_about(statement, shape), parameters)
 
 
 def _about(statement: Any, shape: CollectionShape) -> sql.Composed:
     return sql.SQL(statement).format(sql.Identifier(shape.table))
 
 
-def _instant(value: Any) -> datetime | None:
+def _instant(value: Any) -> dt.datetime | None:
     try:
-        instant = datetime.fromisoformat(value) if value else None
+        instant = dt.datetime.fromisoformat(value) if value else None
     except ValueError:
         return None
     return instant.replace(tzinfo=UTC) if instant is not None and instant.tzinfo is None else instant

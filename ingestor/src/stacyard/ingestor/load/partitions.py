@@ -111,6 +111,8 @@ class Partitions:
                 for corners in stretches
                 if not all(self._takes(start, end) for start, end in corners)
             ]
+            # another writer may be at it; one that begins elsewhere finds half of it done
+            random.shuffle(missing)
             for start in missing:
                 _patiently(connection, _OPEN, [self._shape.collection, start])
             if not missing:
