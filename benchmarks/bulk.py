@@ -27,7 +27,7 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.figures import machine
 from benchmarks.items import recipe, write_items
-from stacyard.core.database import connect
+from stacyard.core.connection import connect
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.blocks import AT_ONCE
 from stacyard.ingestor.collection import describe_collection
@@ -215,7 +215,7 @@ def _shares(place: Place, path: Path) -> dict[str, Any]:
                 batch = adopt_all(lines[start : start + AT_ONCE], known, recipe_hash="")
             with _added(spent, "format"):
                 tasks = [0] * len(batch.items)
-                rows += rows_of(batch.items, shape, digests=batch.digests, tasks=tasks, geometries=batch.geometries)
+                rows += rows_of(batch.items, shape, tasks=tasks, geometries=batch.geometries)
         with _added(spent, "format"):
             batches.append(copy_data(rows, 0))
         count += len(lines)
@@ -342,9 +342,9 @@ def _rate_between(progress: Sequence[tuple[float, int]], low: int, high: int) ->
 
 
 def _memory_mb(pid: int) -> int:
-    """Resident memory of a process and its children."""
+    """Resident memory of a process and all that descend from it."""
     total = 0
-    for process in [pid, *_children(pid)]:
+    for process in _descent(pid):
         try:
             pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
         except (OSError, IndexError):
@@ -353,11 +353,12 @@ def _memory_mb(pid: int) -> int:
     return total // 2**20
 
 
-def _children(pid: int) -> list[int]:
+def _descent(pid: int) -> list[int]:
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
+    return [pid, *(each for child in children for each in _descent(int(child)))]
 
 
 def _deadlocks(place: Place) -> int:

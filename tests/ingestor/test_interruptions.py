@@ -70,6 +70,16 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def workers_of(pid: int) -> list[int]:
+    """The processes that work for a command: forked off a child of it."""
+    forking = [child for child in children(pid) if b"multiprocessing.forkserver" in command_line(child)]
+    return [worker for child in forking for worker in children(child)]
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -91,7 +101,8 @@ def test_after_kill_9_the_same_command_loads_everything_exactly_once(yard: Yard,
     process = start(yard, DEMO / "sentinel2_ndvi", recipe)
     try:
         wait_until(lambda: loaded(yard, collection) >= 3)
-        workers = children(process.pid)
+        workers = [*children(process.pid), *workers_of(process.pid)]
+        assert workers_of(process.pid)
     finally:
         process.kill()
         process.communicate()
@@ -129,7 +140,7 @@ def test_a_worker_process_that_dies_costs_an_attempt_and_not_the_run(yard: Yard,
     recipe = recipe_of("sentinel2_ndvi", collection, tmp_path / "recipe.yaml")
     process = start(yard, DEMO / "sentinel2_ndvi", recipe)
     wait_until(lambda: loaded(yard, collection) >= 3)
-    [worker] = [pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    [worker] = workers_of(process.pid)
     os.kill(worker, signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output

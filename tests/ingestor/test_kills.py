@@ -44,7 +44,7 @@ from stacyard.ingestor.sources import itemfiles
 from stacyard.local.postgres import EmbeddedCluster, running
 
 from .conftest import Yard
-from .test_interruptions import children, is_gone, wait_until
+from .test_interruptions import children, is_gone, wait_until, workers_of
 from .test_items import ITEM
 
 # so small that there is time to strike
@@ -318,7 +318,7 @@ def strike(what: str, process: subprocess.Popen[str], ground: Ground) -> None:
 
 def _workers(process: subprocess.Popen[str]) -> list[int]:
     try:
-        return [pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return workers_of(process.pid)
     except FileNotFoundError:
         return []
 

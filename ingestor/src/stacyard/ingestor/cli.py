@@ -110,6 +110,11 @@ def _add_ingest(app: typer.Typer, open_platform: Open) -> None:
 
         The same command goes on where it was stopped, and does nothing for what is unchanged.
         """
+        from stacyard.ingestor import process_pool
+
+        if on is Where.HERE:
+            # beside what this process imports now, which takes as long
+            process_pool.get_ready()
         from stacyard.ingestor import commands
         from stacyard.ingestor.load import bulk
 
