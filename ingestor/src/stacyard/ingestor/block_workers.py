@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -18,14 +18,16 @@ _here: BlockLoader | None = None
 
 
 class BlockWorkers:
-    """Loads blocks, a bounded number at a time.
+    """Loads blocks, a bounded number at a time, by half of the processes only while somebody else asks the database.
 
     This process is one of the loaders: a run of one block needs no other, and while others come up it is at work.
     """
 
-    def __init__(self, shop: BlockShop, *, processes: int) -> None:
+    def __init__(self, shop: BlockShop, *, processes: int, others_ask: Callable[[], bool]) -> None:
         self._shop = shop
         self._others = processes - 1
+        self._others_at_most = max(1, processes // 2) - 1
+        self._others_ask = others_ask
         self._waiting: list[tuple[Task, Sequence[Line] | None]] = []
         self._futures: dict[Future[BlockDone], Task] = {}
         self._loader: BlockLoader | None = None
@@ -47,7 +49,8 @@ class BlockWorkers:
 
     def collect(self, seconds: float) -> list[BlockDone]:
         """What was loaded, by this process or by others; with nothing to do here it waits at most so long for them."""
-        while len(self._waiting) > 1 and len(self._futures) < _BLOCKS_A_PROCESS * self._others:
+        others = self._others_at_most if self._others and self._others_ask() else self._others
+        while len(self._waiting) > 1 and len(self._futures) < _BLOCKS_A_PROCESS * others:
             self._hand_over(*self._waiting.pop())
         mine = []
         if self._waiting:

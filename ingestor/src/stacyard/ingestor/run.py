@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.block_workers import BlockWorkers
+from stacyard.ingestor.courtesy import Courtesy
 from stacyard.ingestor.errors import DatabaseAway
 from stacyard.ingestor.intake import Intake
 from stacyard.ingestor.ledger import Counts, Ledger, State
@@ -97,6 +98,7 @@ class Runner:
         self._queue = queue
         self._ledger = ledger
         self._catalog = Catalog(session)
+        self._courtesy = Courtesy(session)
         self._intake = Intake(
             run,
             recipe,
@@ -238,6 +240,7 @@ class Runner:
             storage=self._platform.storage,
             settings=self._settings,
             directory=directory,
+            others_ask=self._courtesy.others_ask,
         )
 
     def _keep_lease(self) -> None:

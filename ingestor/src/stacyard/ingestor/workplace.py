@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +29,15 @@ def make_workers(
     storage: StorageSettings,
     settings: IngestorSettings,
     directory: Path,
+    others_ask: Callable[[], bool],
     started: bool = False,
 ) -> BlockWorkers | ProcessWorkers:
-    """Those who do what the recipe needs; to be closed. If `started`, processes do not wait for the first task."""
+    """Those who do what the recipe needs; to be closed.
+
+    Args:
+        others_ask: whether somebody else wants the database now, so that loaders step back.
+        started: processes do not wait for the first task.
+    """
     if recipe.kind == "items":
         shop = BlockShop(
             recipe=recipe,
@@ -40,7 +46,7 @@ def make_workers(
             database_url=database.url("ingest"),
             patience_seconds=settings.database_patience_seconds,
         )
-        return BlockWorkers(shop, processes=settings.processes)
+        return BlockWorkers(shop, processes=settings.processes, others_ask=others_ask)
     # a run of ready-made items does without GDAL, which takes a second to come up
     from stacyard.ingestor.pipeline import Workshop
     from stacyard.ingestor.workers import ProcessWorkers
