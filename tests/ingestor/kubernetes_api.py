@@ -1,7 +1,8 @@
 """An API server for Jobs, Pods and Events of one process, for the real client to talk to over loopback.
 
 It holds what it is given, refuses what the real one refuses (unknown fields, names that are taken, other uids), and may
-be told to be away. There is no controller: a test moves Jobs and pods itself, when it is asked for a Job.
+be told to be away. There is no controller: a test moves Jobs and pods itself, when it is asked for a Job, or
+leaves that to `kubernetes_pods`.
 """
 
 from __future__ import annotations
@@ -178,7 +179,9 @@ def in_process_api(namespace: str) -> Iterator[Cluster]:
     cluster.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield cluster
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield cluster
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

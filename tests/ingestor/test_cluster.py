@@ -261,6 +261,7 @@ class Watcher:
     worker: Worker
     run: Run
     settings: ClusterSettings = field(default_factory=lambda: PLAIN)
+    tasks: int = 10
     now: float = 1000.0
     counts: list[Counts] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -280,7 +281,7 @@ class Watcher:
         return work_on_cluster(
             self.run,
             self.cluster.client(),
-            tasks=10,
+            tasks=self.tasks,
             ledger=self.worker.ledger,
             settings=self.settings,
             report=self.counts.append,
@@ -517,6 +518,11 @@ def test_a_failed_job_is_explained_by_its_pod_against_an_in_process_api(
     start(watcher.run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
     cluster.pod("older", watcher.name, **terminated(1, message="something else"))
     cluster.pod("newest", watcher.name, **pod)
+    # the controller ends those that still work; and a node may have gone before
+    cluster.pod("ended", watcher.name, **terminated(143))
+    cluster.pods[-1]["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    disruption = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+    cluster.pod("drained", watcher.name, **terminated(3), conditions=[disruption])
     cluster.pod("of-another-run", "stacyard-ingest-run-0", **terminated(99))
     cluster.end(watcher.name, "Failed", reason)
     with pytest.raises(RunStopped) as stopped:
@@ -620,9 +626,31 @@ def test_pods_that_still_tidy_up_are_waited_for_a_while_against_an_in_process_ap
     cluster = watcher.cluster
     start(watcher.run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
     cluster.status(watcher.name, ready=1)
-    clean_up(watcher.run.id, cluster.client(), clock=watcher.clock)
+    clean_up(watcher.run, cluster.client(), clock=watcher.clock)
     assert cluster.jobs == {}
     assert 1059 < watcher.now < 1062
+
+
+def test_the_job_is_removed_too_if_its_pods_did_the_rest_while_data_was_looked_for_against_an_in_process_api(
+    watcher: Watcher, pods: Pods
+) -> None:
+    cluster, run, ledger = watcher.cluster, watcher.run, watcher.worker.ledger
+    start(run, cluster.client(), tasks=10, settings=PLAIN, clock=watcher.clock)
+    for _ in range(11):
+        pods()
+    watcher.tasks = 0
+    job = cluster.jobs[watcher.name]
+    annotations = job["metadata"]["annotations"]
+    job["metadata"]["annotations"] = {**annotations, "stacyard/run-started-at": "2001-01-01T00:00:00+00:00"}
+    assert watcher.work()
+    # that is another ledger's
+    assert cluster.jobs == {watcher.name: job}
+    job["metadata"]["annotations"] = annotations
+    # the run is finished by now
+    assert watcher.work()
+    assert cluster.jobs == {}
+    assert ledger.run(run.id).finished_at
+    assert [method for method, _ in cluster.requests].count("POST") == 1
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,7 @@ def _try_to_start(run: Run, api: JobApi, *, tasks: int, settings: ClusterSetting
         except AlreadyThere:
             return None
         return Started(name=name, pods=pods, adopted=False)
-    annotations = (job.metadata.annotations if job.metadata else None) or {}
-    if annotations.get(STARTED_ANNOTATION) != started_at(run):
+    if not _is_of(run, job):
         raise RunStopped(
             f"the namespace {settings.namespace} has a Job {name} of another ledger's run {run.id}: give each database "
             "a namespace of its own with STACYARD_CLUSTER_NAMESPACE"
@@ -119,15 +118,17 @@ def stop(run: int, api: JobApi) -> None:
     api.delete(job_name(run))
 
 
-def clean_up(run: int, api: JobApi, *, clock: Clock | None = None) -> None:
+def clean_up(run: Run, api: JobApi, *, clock: Clock | None = None) -> None:
     """Remove the Job of a finished run, once its pods have ended; the cluster removes later what this cannot."""
     clock = clock or Clock()
     deadline = clock.now() + _SETTLE_SECONDS
+    name = job_name(run.id)
     try:
-        while (job := api.read(job_name(run))) and not has_ended(job) and ready(job) and clock.now() < deadline:
+        while (job := api.read(name)) and _is_of(run, job):
+            if has_ended(job) or not ready(job) or clock.now() >= deadline:
+                api.delete(name, uid=job.metadata.uid if job.metadata else None)
+                return
             clock.sleep(1.0)
-        if job:
-            api.delete(job_name(run), uid=job.metadata.uid if job.metadata else None)
     except RunStopped:
         # the run is done all the same
         return
@@ -150,14 +151,16 @@ def work_on_cluster(
     Raises:
         RunStopped: as `start` and `Follower.follow`.
     """
-    if not tasks and ledger.finish(run.id):
+    if not tasks and (ledger.finish(run.id) or ledger.run(run.id).finished_at):
+        # of another command's Job the pods may have done the rest while we looked for data
+        clean_up(run, api, clock=clock)
         return True
     started = start(run, api, tasks=tasks, settings=settings, clock=clock)
     say(f"Job {started.name} {'is at work already' if started.adopted else 'was started'}, pods: {started.pods}.")
     follower = Follower(run.id, api, ledger=ledger, settings=settings, report=report, say=say, clock=clock)
     if not follower.follow(interrupted):
         return False
-    clean_up(run.id, api, clock=clock)
+    clean_up(run, api, clock=clock)
     return True
 
 
@@ -169,6 +172,12 @@ def _taken_connections(api: JobApi, *, beside: str) -> int:
         # ours may have been made by another command since we looked
         if job.metadata and job.metadata.name != beside and not has_ended(job)
     )
+
+
+def _is_of(run: Run, job: V1Job) -> bool:
+    """Whether a Job of the run's name is that of the run, and not of another ledger's."""
+    annotations = (job.metadata.annotations if job.metadata else None) or {}
+    return bool(annotations.get(STARTED_ANNOTATION) == started_at(run))
 
 
 def _parallelism(job: V1Job) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kubernetes.client import CoreV1Event, V1ContainerStateTerminated, V1Job, V1Pod
+from kubernetes.client import CoreV1Event, V1ContainerStateTerminated, V1Job, V1Pod, V1PodStatus
 
 from stacyard.ingestor.cluster.manifest import CONFIGURATION_EXIT_CODE
 
@@ -64,9 +64,9 @@ def ready(job: V1Job) -> int:
 
 
 def pod_trouble(pod: V1Pod) -> Trouble | None:
-    """What is wrong with a pod; None if it works, has done its work, or is about to start."""
+    """What is wrong with a pod; None if it works, has done its work, is about to start, or was taken away."""
     status, name = pod.status, pod.metadata.name if pod.metadata else None
-    if status is None:
+    if status is None or _was_taken_away(pod, status):
         return None
     if status.phase == "Failed" and status.reason == "Evicted":
         return _trouble("Evicted", f"pod {name} was evicted: {_one_line(status.message)}", _DISK, starts=True)
@@ -81,6 +81,14 @@ def pod_trouble(pod: V1Pod) -> Trouble | None:
             what = f"pod {name} finds no node ({_one_line(each.message)})"
             return _trouble("Unschedulable", what, _UNSCHEDULABLE, starts=False)
     return None
+
+
+def _was_taken_away(pod: V1Pod, status: V1PodStatus) -> bool:
+    """Whether a pod was deleted or lost its node; what it ended with then is no fault of its own."""
+    deleted = pod.metadata is not None and pod.metadata.deletion_timestamp is not None
+    disrupted = any(each.type == "DisruptionTarget" and each.status == "True" for each in status.conditions or [])
+    # an eviction is told of even if the node was short of something, since that comes again
+    return deleted or (disrupted and status.reason != "Evicted")
 
 
 def pods_trouble(pods: Sequence[V1Pod]) -> Trouble | None:
