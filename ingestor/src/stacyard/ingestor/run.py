@@ -22,7 +22,7 @@ from stacyard.ingestor.block_workers import BlockWorkers
 from stacyard.ingestor.courtesy import Courtesy
 from stacyard.ingestor.errors import DatabaseAway
 from stacyard.ingestor.intake import Intake
-from stacyard.ingestor.ledger import Counts, Ledger, State
+from stacyard.ingestor.ledger import Counts, Ledger
 from stacyard.ingestor.load.bulk import Mode
 from stacyard.ingestor.load.catalog import Catalog
 from stacyard.ingestor.queue import Queue
@@ -158,11 +158,10 @@ class Runner:
 
     def close(self, *, finished: bool = True) -> None:
         """Say what the collection covers now; and if all was done, delete what a mirror must not have."""
-        collection = self._recipe.collection.id
-        failed = self._ledger.outcomes(self._run, states=[State.FAILED], limit=1)
-        # what failed may be what would be deleted
-        if finished and self._mode is Mode.MIRROR and not failed:
-            self._catalog.delete_unseen(collection, self._run)
+        counts = self._ledger.counts(self._run)
+        # what failed, or was not found yet, may be what would be deleted
+        if finished and self._mode is Mode.MIRROR and counts.complete and not counts.failed and not counts.waiting:
+            self._catalog.delete_unseen(self._recipe.collection.id, self._run)
         self._intake.settle()
 
     def _loop(
