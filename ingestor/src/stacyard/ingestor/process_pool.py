@@ -1,7 +1,7 @@
 """Processes that work beside this one, and end with it however it ends.
 
 They are forked off one process that has imported what all of them need and has no threads of its own, so that each is
-there at once.
+there at once. That process is spoken to through a socket; where its path would be too long, each imports for itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,7 +21,8 @@ from typing import Any, ParamSpec, TypeVar
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_FORKING = multiprocessing.get_context("forkserver")
+# of 108 bytes that a socket's path may have, the names below the temporary directory take some forty
+_LONGEST_TEMPORARY_DIRECTORY = 64
 # what every kind of work needs; what only images need takes longer than most runs
 _IMPORTED = ("typer", "stacyard.ingestor.commands", "stacyard.ingestor.blocks")
 # whoever answers requests on this machine comes first
@@ -29,8 +31,9 @@ _NICENESS = 10
 
 def get_ready() -> None:
     """Begin to bring up the process that others are forked off, while this one goes on with something else."""
-    forkserver.set_forkserver_preload(list(_IMPORTED))
-    forkserver.ensure_running()
+    if _can_fork():
+        forkserver.set_forkserver_preload(list(_IMPORTED))
+        forkserver.ensure_running()
 
 
 class WorkerPool:
@@ -41,10 +44,11 @@ class WorkerPool:
     ) -> None:
         get_ready()
         # the processes end when this end is closed, and so also when this process is killed
-        self._reader, self._lifeline = _FORKING.Pipe(duplex=False)
+        context = multiprocessing.get_context("forkserver" if _can_fork() else "spawn")
+        self._reader, self._lifeline = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(
             processes,
-            mp_context=_FORKING,
+            mp_context=context,
             initializer=_enter,
             initargs=(self._reader, dict(os.environ), initialize, argument),
         )
@@ -65,6 +69,10 @@ class WorkerPool:
         self._lifeline.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._reader.close()
+
+
+def _can_fork() -> bool:
+    return len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_TEMPORARY_DIRECTORY
 
 
 def _enter(
