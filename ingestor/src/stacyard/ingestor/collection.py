@@ -16,11 +16,28 @@ _WORLD = (-180.0, -90.0, 180.0, 90.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """Where and when a collection's items are: west, south, east, north in degrees, and UTC times."""
+    """Where and when a collection's items are: west, south, east, north in degrees, and UTC times.
+
+    `across` are west and east of the smaller box across the antimeridian that holds them too, if there is one.
+    """
 
     bbox: tuple[float, float, float, float]
+    across: tuple[float, float] | None = None
     start: datetime
     end: datetime
+
+    @property
+    def boxes(self) -> list[list[float]]:
+        """The box that holds all; then, if a smaller one lies across the antimeridian, its parts east and west of it.
+
+        pgSTAC finds a collection by its first box and takes the lesser longitude for its west: one with west greater
+        than east would be found everywhere but where it is. TileJSON forbids it. So the catalog service makes the box
+        across the antimeridian, as clients are to read it, of the other two.
+        """
+        if self.across is None:
+            return [list(self.bbox)]
+        west, south, east, north = self.bbox
+        return [[west, south, east, north], [self.across[0], south, east, north], [west, south, self.across[1], north]]
 
 
 def describe_collection(recipe: Recipe, extent: Extent | None) -> dict[str, Any]:
@@ -38,7 +55,7 @@ def describe_collection(recipe: Recipe, extent: Extent | None) -> dict[str, Any]
         "keywords": about.keywords,
         "providers": [provider.model_dump(exclude_none=True) for provider in about.providers],
         "extent": {
-            "spatial": {"bbox": [list(extent.bbox if extent else _WORLD)]},
+            "spatial": {"bbox": extent.boxes if extent else [list(_WORLD)]},
             "temporal": {"interval": [interval]},
         },
         "links": [],

@@ -9,7 +9,10 @@ from psycopg.types.json import Jsonb
 
 from stacyard.core.revision import raise_revision
 from stacyard.ingestor.collection import Extent
+from stacyard.ingestor.load.longitudes import find_across
 from stacyard.ingestor.session import Connection, Session
+
+_DECIMALS = 7
 
 _COLLECTION: LiteralString = "SELECT content, partition_trunc FROM pgstac.collections WHERE id = %s"
 _UPSERT_COLLECTION: LiteralString = "SELECT pgstac.upsert_collection(%s)"
@@ -28,6 +31,8 @@ DELETE FROM stacyard.ingest_seen WHERE run_id IN (
     WHERE collection = %(collection)s AND id < %(run)s AND finished_at IS NOT NULL
 )
 """
+# all statements of an extent see one moment
+_SNAPSHOT: LiteralString = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _EXTENT: LiteralString = """
 SELECT ST_XMin(box), ST_YMin(box), ST_XMax(box), ST_YMax(box), first, last
 FROM (
@@ -69,11 +74,24 @@ class Catalog:
 
     def extent(self, collection: str) -> Extent | None:
         """What all items of a collection cover; None if it has none."""
-        row = self._session.run(lambda connection: connection.execute(_EXTENT, [collection]).fetchone())
-        if row is None:
-            return None
-        west, south, east, north = (round(float(value), 7) for value in row[:4])
-        return Extent(bbox=(west, south, east, north), start=row[4], end=row[5])
+
+        def read(connection: Connection) -> Extent | None:
+            with connection.transaction():
+                connection.execute(_SNAPSHOT)
+                row = connection.execute(_EXTENT, [collection]).fetchone()
+                if row is None:
+                    return None
+                west, south, east, north = (round(float(value), _DECIMALS) for value in row[:4])
+                # what is narrower has no smaller interval across the antimeridian
+                across = find_across(connection, collection, (row[0], row[2])) if east - west > 180 else None
+            return Extent(
+                bbox=(west, south, east, north),
+                across=(round(across[0], _DECIMALS), round(across[1], _DECIMALS)) if across else None,
+                start=row[4],
+                end=row[5],
+            )
+
+        return self._session.run(read)
 
     def present(self, collection: str, ids: Iterable[str]) -> set[str]:
         """Which of these item ids the catalog has."""

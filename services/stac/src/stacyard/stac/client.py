@@ -15,6 +15,7 @@ from stac_fastapi.types.stac import Collection, Collections, Item, ItemCollectio
 from stacyard.core.access import check_read, may_read
 from stacyard.core.errors import InvalidRequest
 from stacyard.stac.assets import AssetPublisher
+from stacyard.stac.extent import publish_extent
 from stacyard.stac.paging import check_token
 from stacyard.stac.search import check_bbox, check_datetime, check_limit
 from stacyard.stac.settings import StacSettings
@@ -57,13 +58,14 @@ class CatalogClient(CoreCrudClient):
         found = await super().all_collections(request=request, **parameters)
         if isinstance(found, dict):
             readable = [each for each in found["collections"] if may_read(request, collection=each.get("id"))]
-            found["collections"] = [_publish(request, collection) for collection in readable]
+            found["collections"] = [publish_extent(_publish(request, collection)) for collection in readable]
         return cast(Collections, found)
 
     async def get_collection(self, collection_id: str, request: Request, **_: Any) -> Collection:
         """`GET /collections/{id}`."""
         check_read(request, collection=collection_id)
-        return cast(Collection, _publish(request, await super().get_collection(collection_id, request)))
+        found = await super().get_collection(collection_id, request)
+        return cast(Collection, publish_extent(_publish(request, found)))
 
     async def get_item(self, item_id: str, collection_id: str, request: Request, **_: Any) -> Item:
         """`GET /collections/{id}/items/{id}`."""

@@ -13,17 +13,18 @@ from stac_fastapi.pgstac.transactions import BulkTransactionsClient, Transaction
 from stac_fastapi.types.extension import ApiExtension
 
 from stacyard.stac.assets import withdraw
+from stacyard.stac.extent import withdraw_extent
 
 
 class StoresStorageUris:
-    """Undoes, before upstream's validation, what the publisher of assets did to a document that comes back."""
+    """Undoes, before upstream's validation, what was published otherwise than stored in a document that comes back."""
 
     def _validate_item(self, request: Request, item: Any, *ids: Any) -> None:
         withdraw(item)
         super()._validate_item(request, item, *ids)  # type: ignore[misc]
 
     def _validate_collection(self, request: Request, collection: Any) -> None:
-        withdraw(collection)
+        withdraw_extent(withdraw(collection))
         super()._validate_collection(request, collection)  # type: ignore[misc]
 
 
