@@ -37,12 +37,12 @@ from stacyard.ingestor.stream.arrivals import AllowList
 from stacyard.ingestor.stream.messages import Messages, TableMessages
 from stacyard.ingestor.stream.serve import serve_stream
 from stacyard.ingestor.stream.sqs import SqsMessages
-from stacyard.ingestor.stream.worker import Tally
+from stacyard.ingestor.stream.tally import Tally
 from stacyard.ingestor.workplace import make_workers
 
 from .conftest import DEMO, Yard, recipe_of
 from .s3_server import Bucket, s3_bucket
-from .test_interruptions import children, is_gone, wait_until
+from .test_interruptions import children, is_gone, wait_until, workers_of
 from .test_items import ITEM
 
 NDVI = DEMO / "sentinel2_ndvi"
@@ -396,7 +396,8 @@ def test_after_kill_9_another_worker_loads_everything_exactly_once(stream: Strea
     processes = [stream.start(recipe, **options) for _ in range(2)]
     try:
         wait_until(lambda: loaded(stream, collection) >= 6)
-        workers = children(processes[0].pid)
+        workers = [*children(processes[0].pid), *workers_of(processes[0].pid)]
+        assert workers_of(processes[0].pid)
         processes[0].kill()
         processes[0].communicate()
         wait_until(lambda: all(is_gone(pid) for pid in workers), 10)
@@ -550,6 +551,7 @@ def test_both_queues_show_a_message_to_one_at_a_time_until_it_is_deleted(
     messages, send = queue
     send(25)
     held = messages.receive(24, wait_seconds=0, visibility_seconds=60)
+    assert messages.count() == 25
     assert len({message.id for message in held}) == 24
     [last] = messages.receive(100, wait_seconds=0, visibility_seconds=1)
     assert {orjson.loads(message.body)["number"] for message in [*held, last]} == set(range(25))
@@ -562,6 +564,7 @@ def test_both_queues_show_a_message_to_one_at_a_time_until_it_is_deleted(
     messages.give_back([*held[:12], held[23]])
     [again] = messages.receive(100, wait_seconds=1, visibility_seconds=60)
     assert (again.id, again.received) == (held[23].id, 2)
+    assert 1.2 < time.monotonic() - again.sent < 10
     if isinstance(messages, TableMessages):
         # of SQS only AWS itself could tell what an old receipt still does
         messages.give_back([held[23]])
@@ -576,3 +579,4 @@ def test_a_queue_that_is_not_there_stops_the_worker_with_a_sentence(bucket: Buck
     url = f"{os.environ['AWS_ENDPOINT_URL']}/123456789012/absent"
     with pytest.raises(RunStopped, match=r"the queue .*/absent cannot be used \(.*NonExistent"):
         SqsMessages(url).receive(1, wait_seconds=0, visibility_seconds=30)
+    assert SqsMessages(url).count() is None, "a figure is nothing to stop for"

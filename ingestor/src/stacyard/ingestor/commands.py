@@ -32,7 +32,7 @@ from stacyard.ingestor.stream.ledger import STREAM
 from stacyard.ingestor.sweep import Sweep, Swept
 
 if TYPE_CHECKING:
-    from stacyard.ingestor.stream.worker import Tally
+    from stacyard.ingestor.stream.tally import Tally
 
 Report = Callable[[Counts], None]
 

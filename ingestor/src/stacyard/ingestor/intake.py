@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stacyard.ingestor.blocks import BlockDone
 from stacyard.ingestor.collection import describe_collection
 from stacyard.ingestor.errors import RunStopped
-from stacyard.ingestor.ledger import Ledger, Report
+from stacyard.ingestor.ledger import Ledger, Report, State
 from stacyard.ingestor.load.bulk import Fate, Loader, Mode
 from stacyard.ingestor.load.catalog import Catalog
 from stacyard.ingestor.load.partitions import constrain
@@ -46,6 +47,8 @@ class Intake:
         self._loader = Loader(session, self._collection, run=run, mode=mode)
         self._chunk_items = chunk_items
         self._flush_seconds = flush_seconds
+        #: How many items came to which end here. A block that failed is one, since nobody knows how many it has.
+        self.ended: Counter[State] = Counter(dict.fromkeys(State, 0))
         self._ready: list[Prepared] = []
         self._oldest_ready = 0.0
 
@@ -67,7 +70,7 @@ class Intake:
         for part in (once, *([each] for each in again)):
             if not part:
                 continue
-            self._ledger.record(
+            self.ended[State.REJECTED] += self._ledger.record(
                 self._run,
                 collection=self._collection,
                 recipe_hash=self._recipe_hash,
@@ -94,16 +97,17 @@ class Intake:
         if done.stop is not None:
             raise RunStopped(done.stop)
         if done.failed is not None:
-            self._ledger.failed(done.task.id, done.failed, retry=done.retry, report=done.report)
+            self._failed(done.task.id, done.failed, retry=done.retry, report=done.report)
         elif isinstance(done, BlockDone):
             # an attempt that was cut short may have loaded what this one finds unchanged
             if done.items > done.unchanged or done.task.attempts > 1:
                 self._catalog.raise_revision(self._collection)
-            self._ledger.block_loaded(
+            if self._ledger.block_loaded(
                 done.task.id, items=done.items, unchanged=done.unchanged, rejected=done.rejected, report=done.report
-            )
+            ):
+                self.ended.update({State.LOADED: done.items, State.REJECTED: len(done.rejected)})
         elif done.rejected is not None:
-            self._ledger.rejected(done.task.id, done.rejected, report=done.report)
+            self.ended[State.REJECTED] += self._ledger.rejected(done.task.id, done.rejected, report=done.report)
         else:
             self._oldest_ready = self._oldest_ready if self._ready else time.monotonic()
             self._ready.append(done)
@@ -127,11 +131,11 @@ class Intake:
         loaded: dict[int, Report] = {}
         for task, result, cost in zip(tasks, results, reports, strict=True):
             if result.fate is Fate.REFUSED:
-                self._ledger.failed(task, result.reason, retry=result.retry, report=cost)
+                self._failed(task, result.reason, retry=result.retry, report=cost)
             else:
                 loaded[task] = cost
         self._catalog.raise_revision(self._collection)
-        self._ledger.loaded(list(loaded), reports=list(loaded.values()))
+        self.ended[State.LOADED] += self._ledger.loaded(list(loaded), reports=list(loaded.values()))
         self._ready = []
         return True
 
@@ -147,6 +151,10 @@ class Intake:
         """Constrain the partitions to what they hold, and say what the collection covers now."""
         constrain(self._session, self._collection)
         self._save_collection()
+
+    def _failed(self, task: int, reason: str, *, retry: bool, report: Report) -> None:
+        state = self._ledger.failed(task, reason, retry=retry, report=report)
+        self.ended[State.FAILED] += state is State.FAILED
 
     def _save_collection(self) -> None:
         document = describe_collection(self._recipe, self._catalog.extent(self._collection))

@@ -37,7 +37,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Tasks of a run by state. `unchanged` are among the loaded.
+    """Tasks of a run by state. `unchanged` are among the loaded; so are `pruned`, whose tasks the ledger has no more.
 
     `complete` says that the search for data has ended, so that `discovered` is all there is.
     """
@@ -49,6 +49,7 @@ class Counts:
     failed: int = 0
     waiting: int = 0
     running: int = 0
+    pruned: int = 0
     complete: bool = False
 
     @property
@@ -96,7 +97,7 @@ Report: TypeAlias = Mapping[str, Any]
 
 def count(connection: Connection, run: int) -> Counts:
     """Tasks of a run by state, as this connection sees them."""
-    names = ("discovered", "loaded", "unchanged", "rejected", "failed", "waiting", "running", "complete")
+    names = ("discovered", "loaded", "unchanged", "rejected", "failed", "waiting", "running", "pruned", "complete")
     row = connection.execute(sql.COUNTS, {"run": run}).fetchone()
     assert row is not None  # noqa: S101 - an aggregate always returns a row
     return Counts(**dict(zip(names, row, strict=True)))
@@ -131,8 +132,8 @@ class Ledger:
 
     def record(
         self, run: int, *, collection: str, recipe_hash: str, found: Sequence[Found], present: Iterable[str] = ()
-    ) -> None:
-        """Write down what was found.
+    ) -> int:
+        """Write down what was found; returns how many were rejected at once.
 
         What the catalog holds (`present`, item ids) and was last loaded from the same content counts as loaded and
         unchanged, unless work on another content of it has begun since: a worker that was killed may have left that
@@ -152,14 +153,15 @@ class Ledger:
 
         cursors = [each.cursor for each in found if each.cursor is not None]
 
-        def write(connection: Connection) -> None:
+        def write(connection: Connection) -> int:
             with connection.transaction():
                 connection.execute(sql.REPLACE, parameters)
-                connection.execute(sql.RECORD, parameters)
+                rejected: int = sum(row[0] for row in connection.execute(sql.RECORD, parameters))
                 if cursors:
                     connection.execute(sql.GO_ON, {"run": run, "cursor": Jsonb(dict(cursors[-1]))})
+            return rejected
 
-        self._session.run(write)
+        return self._session.run(write)
 
     def discovery_finished(self, run: int) -> None:
         """All there is was found."""

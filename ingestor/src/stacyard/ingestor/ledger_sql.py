@@ -90,6 +90,7 @@ CROSS JOIN LATERAL (
 ) AS known
 ORDER BY new.place
 ON CONFLICT (run_id, key) DO NOTHING
+RETURNING state = 'rejected'
 """
 
 GO_ON: LiteralString = "UPDATE stacyard.ingest_run SET cursor = %(cursor)s WHERE id = %(run)s"
@@ -143,15 +144,19 @@ WHERE id = %(run)s AND finished_at IS NULL AND discovery_finished_at IS NOT NULL
 """
 
 COUNTS: LiteralString = """
-SELECT coalesce(sum(items), 0),
-    coalesce(sum(items) FILTER (WHERE state = 'loaded'), 0),
-    coalesce(sum(unchanged), 0),
-    coalesce(sum(items) FILTER (WHERE state = 'rejected'), 0),
-    coalesce(sum(items) FILTER (WHERE state = 'failed'), 0),
-    coalesce(sum(items) FILTER (WHERE state IN ('discovered', 'running')), 0),
-    coalesce(sum(items) FILTER (WHERE state = 'running'), 0),
-    (SELECT discovery_finished_at IS NOT NULL FROM stacyard.ingest_run WHERE id = %(run)s)
-FROM stacyard.ingest_task WHERE run_id = %(run)s
+SELECT tasks.discovered + coalesce(run.pruned_items, 0), tasks.loaded + coalesce(run.pruned_items, 0),
+    tasks.unchanged + coalesce(run.pruned_unchanged, 0), tasks.rejected, tasks.failed, tasks.waiting, tasks.running,
+    coalesce(run.pruned_items, 0), run.discovery_finished_at IS NOT NULL
+FROM (
+    SELECT coalesce(sum(items), 0) AS discovered,
+        coalesce(sum(items) FILTER (WHERE state = 'loaded'), 0) AS loaded,
+        coalesce(sum(unchanged), 0) AS unchanged,
+        coalesce(sum(items) FILTER (WHERE state = 'rejected'), 0) AS rejected,
+        coalesce(sum(items) FILTER (WHERE state = 'failed'), 0) AS failed,
+        coalesce(sum(items) FILTER (WHERE state IN ('discovered', 'running')), 0) AS waiting,
+        coalesce(sum(items) FILTER (WHERE state = 'running'), 0) AS running
+    FROM stacyard.ingest_task WHERE run_id = %(run)s
+) AS tasks LEFT JOIN stacyard.ingest_run AS run ON run.id = %(run)s
 """
 
 WAITING: LiteralString = """

@@ -108,6 +108,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     table.add_column(justify="right")
     table.add_row("loaded", str(counts.loaded))
     table.add_row("  of which unchanged", str(counts.unchanged), style="dim")
+    if counts.pruned:
+        table.add_row("  of which pruned", str(counts.pruned), style="dim")
     table.add_row("rejected", str(counts.rejected), style="yellow" if counts.rejected else None)
     table.add_row("failed", str(counts.failed), style="red" if counts.failed else None)
     table.add_row("waiting", str(counts.waiting), end_section=True)

@@ -91,3 +91,16 @@ class StreamSettings(BaseSettings):
     upkeep_seconds: float = Field(
         60.0, gt=0, description="How often a collection's extent and its partitions' constraints follow its items."
     )
+    retention_days: float = Field(
+        30.0,
+        ge=0,
+        le=36500,
+        description="For how long the ledger keeps every loaded task; older ones stay only where they are needed. 0: "
+        "for ever.",
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Where a worker answers Prometheus at /metrics; none: nowhere."
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address to answer Prometheus at; in a pod 0.0.0.0. Not for the public."
+    )

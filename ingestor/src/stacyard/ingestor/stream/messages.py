@@ -21,12 +21,16 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A message that was received. `received` counts this time; the receipt is of this time alone."""
+    """A message that was received. `received` counts this time; the receipt is of this time alone.
+
+    `sent` is when it was, in seconds of this process's monotonic clock.
+    """
 
     id: str
     receipt: str
     body: str
     received: int
+    sent: float
 
 
 class Messages(Protocol):
@@ -48,6 +52,9 @@ class Messages(Protocol):
     def give_back(self, messages: Sequence[Message], *, seconds: float = 0) -> None:
         """Let others have the messages after so many seconds; passes over those that another has received since."""
 
+    def count(self) -> int | None:
+        """About how many messages are in the queue, those that somebody has in hand too; None if it does not say."""
+
 
 _SEND: LiteralString = "INSERT INTO stacyard.ingest_message (body) SELECT unnest(%s::jsonb[])"
 _RECEIVE: LiteralString = """
@@ -58,9 +65,11 @@ WITH next AS (
 UPDATE stacyard.ingest_message AS message
 SET visible_at = now() + make_interval(secs => %(seconds)s), received = received + 1, receipt = gen_random_uuid()
 FROM next WHERE message.id = next.id
-RETURNING message.id, message.receipt::text, message.body, message.received
+RETURNING message.id, message.receipt::text, message.body, message.received,
+    extract(epoch FROM clock_timestamp() - message.sent_at)::float8
 """
 _DELETE: LiteralString = "DELETE FROM stacyard.ingest_message WHERE id = ANY (%s::bigint[])"
+_COUNT: LiteralString = "SELECT count(*) FROM stacyard.ingest_message"
 _EXTEND: LiteralString = """
 UPDATE stacyard.ingest_message AS message SET visible_at = now() + make_interval(secs => %(seconds)s)
 FROM unnest(%(ids)s::bigint[], %(receipts)s::uuid[]) AS held (id, receipt)
@@ -98,10 +107,8 @@ class TableMessages:
         while True:
             rows = self._session.run(lambda connection: connection.execute(_RECEIVE, parameters).fetchall())
             if rows or self._clock() >= deadline:
-                return [
-                    Message(id=str(row[0]), receipt=row[1], body=orjson.dumps(row[2]).decode(), received=row[3])
-                    for row in sorted(rows, key=lambda row: row[0])
-                ]
+                now = self._clock()
+                return [_message(row, now) for row in sorted(rows, key=lambda row: row[0])]
             self._sleep(min(_POLL_SECONDS, wait_seconds))
 
     def delete(self, messages: Sequence[Message]) -> None:
@@ -121,3 +128,14 @@ class TableMessages:
     def give_back(self, messages: Sequence[Message], *, seconds: float = 0) -> None:
         """Let others have the messages after so many seconds."""
         self.extend(messages, seconds=seconds)
+
+    def count(self) -> int:
+        """How many messages are in the table."""
+        row = self._session.run(lambda connection: connection.execute(_COUNT).fetchone())
+        return int(row[0]) if row else 0
+
+
+def _message(row: tuple[Any, ...], now: float) -> Message:
+    """A message as `_RECEIVE` returns it, at `now`."""
+    id, receipt, body, received, age = row
+    return Message(id=str(id), receipt=receipt, body=orjson.dumps(body).decode(), received=received, sent=now - age)

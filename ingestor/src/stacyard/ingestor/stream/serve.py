@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from datetime import timedelta
 
 from stacyard.core.errors import StacyardError
+from stacyard.ingestor.courtesy import Courtesy
 from stacyard.ingestor.errors import SourceError
 from stacyard.ingestor.identity import worker_name
 from stacyard.ingestor.intake import Intake
@@ -21,7 +23,10 @@ from stacyard.ingestor.stream.arrivals import AllowList, Finder
 from stacyard.ingestor.stream.heartbeat import Heartbeat
 from stacyard.ingestor.stream.ledger import StreamLedger
 from stacyard.ingestor.stream.messages import Messages, TableMessages
-from stacyard.ingestor.stream.worker import Product, StreamingWorker, Tally, Workers
+from stacyard.ingestor.stream.product import Product, Workers
+from stacyard.ingestor.stream.retention import Retention
+from stacyard.ingestor.stream.tally import Tally
+from stacyard.ingestor.stream.worker import StreamingWorker
 from stacyard.ingestor.workplace import make_workers, work_directory
 
 TABLE = "table"
@@ -69,6 +74,7 @@ def serve_stream(
             Heartbeat(open_messages(settings, keeping), visibility_seconds=settings.visibility_seconds, say=say)
         )
         ledger = StreamLedger(session, worker=name)
+        courtesy = Courtesy(session)
         products = []
         for recipe, text in recipes:
             run = ledger.open_run(collection=recipe.collection.id, recipe=text, recipe_hash=recipe.hash)
@@ -91,10 +97,12 @@ def serve_stream(
                 storage=platform.storage,
                 settings=platform.settings,
                 directory=directory,
+                others_ask=courtesy.others_ask,
                 started=True,
             )
             products.append(
                 Product(
+                    collection=recipe.collection.id,
                     run=run,
                     finder=Finder(recipe, buckets),
                     intake=intake,
@@ -110,9 +118,15 @@ def serve_stream(
             allowed=AllowList(settings.prefixes),
             buckets=buckets,
             settings=settings,
+            retention=_retention(session, products, settings),
             lease_seconds=platform.settings.lease_seconds,
             say=say,
         )
+        if settings.metrics_port is not None:
+            # who measures nothing need not wait for the import
+            from stacyard.ingestor.stream.metrics import serving_metrics
+
+            stack.enter_context(serving_metrics(worker, host=settings.metrics_host, port=settings.metrics_port))
         worker.serve(stop)
     return worker.tally
 
@@ -146,6 +160,14 @@ class _Ended:
         except StacyardError as error:
             # what could not be given back comes back by itself, when its time is up
             self._say(f"not all was given back: {error}")
+
+
+def _retention(session: Session, products: Sequence[Product], settings: StreamSettings) -> Retention | None:
+    """What takes from the ledger that which is older than the settings keep; None if they keep all."""
+    if not settings.retention_days:
+        return None
+    runs = {product.run: product.collection for product in products}
+    return Retention(session, runs, keep=timedelta(days=settings.retention_days))
 
 
 def _session(platform: Platform) -> Session:

@@ -6,6 +6,7 @@ dead-letter queue that the queue's own redrive policy names.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -18,6 +19,11 @@ from stacyard.ingestor.stream.messages import Message
 _MOST = 10
 _LONGEST_WAIT = 20
 _LONGEST_VISIBILITY = 12 * 3600
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 _ATTEMPTS = 5
 _BATCH_ATTEMPTS = 3
 
@@ -56,7 +62,7 @@ class SqsMessages:
                     MaxNumberOfMessages=min(_MOST, limit - len(messages)),
                     WaitTimeSeconds=0 if messages else wait,
                     VisibilityTimeout=_whole(visibility_seconds),
-                    AttributeNames=["ApproximateReceiveCount"],
+                    AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
                 )
             except (BotoCoreError, ClientError) as error:
                 self._stop(error)
@@ -91,6 +97,14 @@ class SqsMessages:
         """
         self.extend(messages, seconds=seconds)
 
+    def count(self) -> int | None:
+        """About how many messages are in the queue; None if the credentials may not ask, or there is no answer."""
+        try:
+            answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(_COUNTS))
+        except (BotoCoreError, ClientError):
+            return None
+        return sum(int(answer["Attributes"].get(name, 0)) for name in _COUNTS)
+
     def _batches(self, send: Callable[..., Any], messages: Sequence[Message], more: dict[str, Any]) -> None:
         for batch in _parts(messages):
             waiting = list(batch)
@@ -119,8 +133,17 @@ class SqsMessages:
 
 
 def _message(entry: dict[str, Any]) -> Message:
-    received = int(entry.get("Attributes", {}).get("ApproximateReceiveCount", 1))
-    return Message(id=entry["MessageId"], receipt=entry["ReceiptHandle"], body=entry["Body"], received=received)
+    attributes = entry.get("Attributes", {})
+    now = time.time()
+    # milliseconds of the service's clock, which may be a little ahead of ours
+    age = max(0.0, now - int(attributes.get("SentTimestamp", 1000 * now)) / 1000)
+    return Message(
+        id=entry["MessageId"],
+        receipt=entry["ReceiptHandle"],
+        body=entry["Body"],
+        received=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent=time.monotonic() - age,
+    )
 
 
 def _parts(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

@@ -9,94 +9,39 @@ item last has looked after it wrote, so the newest content stays.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from stacyard.core.errors import StorageError
 from stacyard.ingestor.errors import Rejected, RunStopped, SourceError
-from stacyard.ingestor.intake import Intake
 from stacyard.ingestor.ledger import State
-from stacyard.ingestor.queue import Queue, Task
+from stacyard.ingestor.queue import Queue
 from stacyard.ingestor.settings import StreamSettings
 from stacyard.ingestor.sources.buckets import Buckets, CredentialsRefused, Gone
 from stacyard.ingestor.sources.found import Found
-from stacyard.ingestor.stream.arrivals import AllowList, Finder, Listings, Look, read_body
+from stacyard.ingestor.stream.arrivals import AllowList, Listings, Look, read_body
 from stacyard.ingestor.stream.heartbeat import Heartbeat
 from stacyard.ingestor.stream.ledger import StreamLedger
 from stacyard.ingestor.stream.messages import Message, Messages
-
-if TYPE_CHECKING:
-    from stacyard.ingestor.blocks import BlockDone
-    from stacyard.ingestor.pipeline import Prepared
+from stacyard.ingestor.stream.product import Product
+from stacyard.ingestor.stream.retention import Retention
+from stacyard.ingestor.stream.tally import Tally, Waits
 
 _WAIT_SECONDS = 0.05
 # how often the ledger is asked for what others do, and what they have left
 _LOOK_AROUND_SECONDS = 3.0
 _REPORT_SECONDS = 60.0
+# about as often as Prometheus asks
+_COUNT_SECONDS = 15.0
 # an object that changes more often while it is brought in waits until it rests
 _MOST_ROUNDS = 10
 _LONGEST_PAUSE = 300.0
 _WAITING = (State.DISCOVERED, State.RUNNING)
 # the storage may answer next time; what is wrong with the data itself stays wrong
 _PASSING = (StorageError, OSError, BotoCoreError, ClientError)
-
-
-@dataclass
-class Tally:
-    """What became of messages, and of the work that objects waited for.
-
-    Of messages: `received`, `done` (deleted), `returned`, and `refused` because nothing may or can be read. Of objects:
-    `unmatched` by any recipe, `removed` before they could be read, and `incomplete` because a file of the item is
-    missing. The others are how the work ended; two objects that wait for one task count as two.
-    """
-
-    received: int = 0
-    done: int = 0
-    returned: int = 0
-    refused: int = 0
-    unmatched: int = 0
-    removed: int = 0
-    incomplete: int = 0
-    loaded: int = 0
-    rejected: int = 0
-    failed: int = 0
-
-    def __str__(self) -> str:
-        return ", ".join(f"{each.name} {getattr(self, each.name)}" for each in fields(self))
-
-
-class Workers(Protocol):
-    """Who does tasks: `BlockWorkers` and `ProcessWorkers` say what each of these is."""
-
-    @property
-    def room(self) -> int:
-        """How many more tasks may be submitted now."""
-
-    @property
-    def holding(self) -> Sequence[int]:
-        """Ids of submitted tasks that were not collected."""
-
-    def submit(self, task: Task) -> None:
-        """Do a task soon."""
-
-    def collect(self, seconds: float) -> Sequence[Prepared | BlockDone]:
-        """What has become of tasks; waits at most so long for the first."""
-
-    def close(self) -> None:
-        """End at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Product:
-    """A recipe that the worker serves: its streaming run, and who does what."""
-
-    run: int
-    finder: Finder
-    intake: Intake
-    workers: Workers
 
 
 @dataclass(eq=False)
@@ -125,10 +70,13 @@ class StreamingWorker:
         allowed: AllowList,
         buckets: Buckets,
         settings: StreamSettings,
+        retention: Retention | None,
         lease_seconds: float,
         say: Callable[[str], None],
     ) -> None:
         self.tally = Tally()
+        self.waits = Waits()
+        self.queued: int | None = None
         self._products = products
         self._messages = messages
         self._heartbeat = heartbeat
@@ -137,6 +85,7 @@ class StreamingWorker:
         self._allowed = allowed
         self._buckets = buckets
         self._settings = settings
+        self._retention = retention
         self._lease_seconds = lease_seconds
         self._say = say
         self._held: dict[str, Message] = {}
@@ -147,6 +96,7 @@ class StreamingWorker:
         self._ended = False
         now = time.monotonic()
         self._look_around_at, self._upkeep_at, self._report_at = now, now + settings.upkeep_seconds, now
+        self._count_at = now
         self._reported = ""
 
     def serve(self, stop: Callable[[], bool]) -> None:
@@ -158,6 +108,8 @@ class StreamingWorker:
         while not stop():
             self._receive()
             self._round(claiming=True)
+            if self._retention is not None:
+                self.tally.pruned += self._retention.work(idle=self._idle)
         deadline = time.monotonic() + self._settings.drain_seconds
         # what nobody has begun is better done by others
         self._give_back(self._not_begun())
@@ -172,14 +124,21 @@ class StreamingWorker:
         """Messages that are neither deleted nor given back."""
         return list(self._held.values())
 
+    @property
+    def items(self) -> dict[str, Counter[State]]:
+        """How many items came to which end here, by collection."""
+        ended: dict[str, Counter[State]] = {}
+        for product in self._products:
+            ended[product.collection] = ended.get(product.collection, Counter()) + product.intake.ended
+        return ended
+
     def _receive(self) -> None:
         room = self._settings.batch_items - len(self._held)
         if room <= 0:
             return
-        idle = not self._held and not self._in_work()
         received = self._messages.receive(
             room,
-            wait_seconds=self._settings.wait_seconds if idle else 0,
+            wait_seconds=self._settings.wait_seconds if self._idle else 0,
             visibility_seconds=self._settings.visibility_seconds,
         )
         if not received:
@@ -282,6 +241,9 @@ class StreamingWorker:
         if now >= self._upkeep_at:
             self._upkeep_at = now + self._settings.upkeep_seconds
             self._upkeep()
+        if now >= self._count_at and self._settings.metrics_port is not None:
+            self._count_at = now + _COUNT_SECONDS
+            self.queued = self._messages.count()
         if now >= self._report_at:
             self._report_at = now + _REPORT_SECONDS
             self._report()
@@ -315,7 +277,7 @@ class StreamingWorker:
                     continue
                 listings = listings or Listings(self._buckets)
                 if want.keys <= states.keys() and self._is_as_it_was(want, listings):
-                    self._count([states[key] for key in want.keys])
+                    self._count(want, [states[key] for key in want.keys])
                     self._done(want)
                 elif want.rounds >= _MOST_ROUNDS:
                     self._say(f"{want.source} changes all the time; it is looked at again later")
@@ -338,9 +300,13 @@ class StreamingWorker:
         except (SourceError, StorageError, OSError):
             return want.look is None
 
-    def _count(self, states: Iterable[State]) -> None:
+    def _count(self, want: _Want, states: Sequence[State]) -> None:
         for state in states:
             setattr(self.tally, state.value, getattr(self.tally, state.value) + 1)
+        if states and all(state is State.LOADED for state in states):
+            now = time.monotonic()
+            for message in want.messages.values():
+                self.waits.note(now - message.sent)
 
     def _done(self, want: _Want) -> None:
         self._wants.pop((want.product.run, want.source), None)
@@ -375,6 +341,10 @@ class StreamingWorker:
             want.messages = {id: message for id, message in want.messages.items() if id not in gone}
             if not want.messages:
                 del self._wants[key]
+
+    @property
+    def _idle(self) -> bool:
+        return not self._held and not self._in_work()
 
     def _in_work(self) -> bool:
         return any(product.workers.holding or product.intake.ready for product in self._products)
