@@ -7,6 +7,7 @@ keeps fsync and logged tables for both; what is loaded is the same, down to the 
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import random
 import resource
@@ -98,22 +99,18 @@ def run_million(
         say(f"making {MANY:,} items")
         path = place.directory / "many.ndjson"
         write_items(path, MANY)
-        progress: list[tuple[float, int]] = []
         memory: list[int] = []
         say("loading")
         started = time.perf_counter()
         process = _start_ours(place, collection, path)
         while process.poll() is None:
-            [(count,)] = place.execute(
-                "SELECT coalesce(sum(items), 0) FROM stacyard.ingest_task WHERE collection = %s AND state = 'loaded'",
-                collection,
-            )
-            progress.append((time.perf_counter() - started, int(count)))
             memory.append(_memory_mb(process.pid))
-            time.sleep(0.5)
+            time.sleep(0.25)
+        seconds = time.perf_counter() - started
         _check(process.returncode, "stacyard-ingest")
+        progress = _progress(place, collection)
         first, last = _rate_between(progress, 0, MANY // 10), _rate_between(progress, MANY - MANY // 10, MANY)
-        figure = _figure("load-million", [MANY / (time.perf_counter() - started)], None)
+        figure = _figure("load-million", [MANY / seconds], None)
         figure["samples"] |= {
             "first_tenth_items_s": round(first),
             "last_tenth_items_s": round(last),
@@ -334,11 +331,22 @@ def _rate(place: Place, collection: str, seconds: float) -> float:
     return float(ITEMS / seconds)
 
 
+def _progress(place: Place, collection: str) -> list[tuple[float, int]]:
+    """When each block was loaded, in seconds, and how many items were in the catalog then."""
+    ended = place.execute(
+        "SELECT extract(epoch FROM changed_at), items FROM stacyard.ingest_task"
+        " WHERE collection = %s AND state = 'loaded' ORDER BY changed_at",
+        collection,
+    )
+    counts = itertools.accumulate(items for _, items in ended)
+    return [(float(at), count) for (at, _), count in zip(ended, counts, strict=True)]
+
+
 def _rate_between(progress: Sequence[tuple[float, int]], low: int, high: int) -> float:
     """Items a second between the moments at which so many were loaded."""
     inside = [(at, count) for at, count in progress if low <= count <= high]
     (start, first), (end, last) = inside[0], inside[-1]
-    return (last - first) / (end - start) if end > start else 0.0
+    return (last - first) / (end - start)
 
 
 def _memory_mb(pid: int) -> int:

@@ -69,6 +69,8 @@ class BlockLoader:
         self._loader = Loader(self._session, shop.recipe.collection.id, run=shop.run, mode=shop.mode)
         self._reader = BlockReader()
         self._readers = BlockReaders()
+        # what was imported stays, and need not be looked through after every block
+        gc.freeze()
         # a look ahead that finds nothing is work for nothing, and one block is much like the next
         self._expects_unchanged = True
 
