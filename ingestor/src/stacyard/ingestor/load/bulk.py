@@ -7,11 +7,8 @@ in, so that none is doubled or lost, and none waits for the other while it holds
 deadlock to retry.
 
 Within a transaction: see what is there, take away what changes, `COPY` what comes, and hold the database's own counts
-against what was meant before anything is committed.
-
-None of these transactions waits for the disk. The log is written in order, so the ledger's next commit, which does
-wait, makes all of them last before it says of any item that it is loaded; what is lost with a database that falls
-before that is still a task on the ledger.
+against what was meant before anything is committed. Each commit waits for the disk: the ledger's, which comes after,
+may be made over a new session with a database that has lost what did not wait.
 """
 
 from __future__ import annotations
@@ -42,11 +39,9 @@ SHARDS = 4
 _ATTEMPTS = 10
 
 # pgSTAC leaves the compression to the server; lz4 takes a quarter off the time of a COPY and is faster to read
-# the ledger's commit waits for the disk, see above
 _LOCK: LiteralString = """
 SELECT pg_advisory_xact_lock(hashtextextended('stacyard.load/' || %(collection)s || '/' || %(shard)s::text, 0)),
     pg_current_xact_id()::text::numeric::bigint %% 4294967296,
-    set_config('synchronous_commit', 'off', true),
     (SELECT set_config(name, 'lz4', true) FROM pg_settings
     WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))
 """
@@ -133,7 +128,7 @@ class Loader:
         self._key: int | None = None
 
     def load(self, documents: Sequence[Mapping[str, Any]], *, tasks: Sequence[int]) -> list[Result]:
-        """Load items; what became of each, in their order. It outlives the database once the ledger says so too.
+        """Load items; what becomes of each, in their order, is true once this returns.
 
         Args:
             documents: valid items of the collection with distinct ids and times in UTC.
@@ -170,7 +165,7 @@ class Loader:
             return set()
 
     def load_batches(self, batches: Iterable[Batch]) -> dict[str, Result]:
-        """Load the items of several batches together; what became of each, by id, as `load` says.
+        """Load the items of several batches together; what becomes of each, by id, is true once this returns.
 
         Of an item that is in several batches the last is loaded. Of each batch only the rows are kept, which is why
         many small ones cost less than a large one: items that were just made are still in the processor's cache.
