@@ -65,20 +65,28 @@ class BaseItems:
         self._lock = Lock()
         self._known: dict[tuple[str, int | None], tuple[float, dict[str, Any]]] = {}
 
-    def get(self, connection: Connection, collection: str, tag: int | None) -> dict[str, Any]:
-        """The base item that items of the collection with this tag were dehydrated against."""
-        key = (collection, tag)
+    def known(self, collection: str, tag: int | None) -> dict[str, Any] | None:
+        """The base item that items of the collection with this tag were dehydrated against, if it is at hand."""
         with self._lock:
-            found = self._known.get(key)
-        if found is not None and self._clock() - found[0] < self._seconds:
-            return found[1]
-        row = connection.execute(_BASE_ITEM, [collection, tag]).fetchone()
-        base: dict[str, Any] = {k: v for k, v in ((row and row[0]) or {}).items() if v is not None}
+            found = self._known.get((collection, tag))
+        return found[1] if found is not None and self._clock() - found[0] < self._seconds else None
+
+    def keep(self, collection: str, tag: int | None, base_item: dict[str, Any] | None) -> dict[str, Any]:
+        """Have it at hand from now on, as pgSTAC gives it; returns what items are made whole with."""
+        base = {name: value for name, value in (base_item or {}).items() if value is not None}
         with self._lock:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            self._known[key] = (self._clock(), base)
+            self._known[collection, tag] = (self._clock(), base)
         return base
+
+    def get(self, connection: Connection, collection: str, tag: int | None) -> dict[str, Any]:
+        """The base item, which is read if it is not at hand."""
+        found = self.known(collection, tag)
+        if found is not None:
+            return found
+        row = connection.execute(_BASE_ITEM, [collection, tag]).fetchone()
+        return self.keep(collection, tag, row[0] if row else None)
 
 
 def hydrated(content: dict[str, Any], base_item: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
 from stacyard.core.openapi import serve_definition
+from stacyard.core.pgstac import BaseItems
+from stacyard.core.pgstac_pages import Counting
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import connection_getter
 from stacyard.stac.settings import StacSettings
@@ -53,6 +55,9 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
     ).app
     app.state.stacyard = settings
     app.state.get_connection = connection_getter(reader, writer)
+    # a collection that is deleted and made anew is seen as soon as a new revision is
+    app.state.base_items = BaseItems(seconds=5.0)
+    app.state.counting = Counting()
     app.state.ready_checks = {"database": reader.ping}
     serve_definition(app)
     answer_with_problems(app, DEFAULT_STATUS_CODES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 import asyncpg
@@ -9,15 +10,22 @@ import attr
 import orjson
 from fastapi import Request
 from stac_fastapi.pgstac.core import CoreCrudClient
+from stac_fastapi.pgstac.models.links import PagingLinks
 from stac_fastapi.pgstac.types.search import PgstacSearch
+from stac_fastapi.types.errors import NotFoundError
 from stac_fastapi.types.stac import Collection, Collections, Item, ItemCollection
+from stac_pydantic.shared import MimeTypes
+from starlette.responses import Response
 
 from stacyard.core.access import check_read, may_read
+from stacyard.core.database import AsyncConnection
 from stacyard.core.errors import InvalidRequest
-from stacyard.stac.assets import AssetPublisher
+from stacyard.core.pgstac_pages import Page, PageQuery, read_one, read_page
+from stacyard.stac.connections import GetConnection
 from stacyard.stac.extent import publish_extent
-from stacyard.stac.paging import check_token
-from stacyard.stac.search import check_bbox, check_datetime, check_limit
+from stacyard.stac.items import ItemPublisher, publisher_of
+from stacyard.stac.paging import check_token, for_pgstac, token_of
+from stacyard.stac.search import check_bbox, check_datetime, check_limit, page_query
 from stacyard.stac.settings import StacSettings
 
 # https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search
@@ -43,14 +51,16 @@ class CatalogClient(CoreCrudClient):
     async def get_search(self, request: Request, **parameters: Any) -> ItemCollection:
         """`GET /search`."""
         _check(parameters)
-        return cast(ItemCollection, await super().get_search(request=request, **parameters))
+        return _features(await super().get_search(request=request, **parameters))
+
+    async def post_search(self, search_request: PgstacSearch, request: Request, **parameters: Any) -> ItemCollection:
+        """`POST /search`."""
+        return _features(await super().post_search(search_request, request, **parameters))
 
     async def item_collection(self, collection_id: str, request: Request, **parameters: Any) -> ItemCollection:
         """`GET /collections/{id}/items`."""
         _check(parameters)
-        return cast(
-            ItemCollection, await super().item_collection(collection_id=collection_id, request=request, **parameters)
-        )
+        return _features(await super().item_collection(collection_id=collection_id, request=request, **parameters))
 
     async def all_collections(self, request: Request, **parameters: Any) -> Collections:
         """`GET /collections`."""
@@ -70,7 +80,13 @@ class CatalogClient(CoreCrudClient):
     async def get_item(self, item_id: str, collection_id: str, request: Request, **_: Any) -> Item:
         """`GET /collections/{id}/items/{id}`."""
         check_read(request, collection=collection_id, item=item_id)
-        return cast(Item, await super().get_item(item_id, collection_id, request))
+        async with _connection(request) as connection:
+            item = await read_one(connection, request.app.state.base_items, collection_id, item_id)
+        if item is None:
+            # says so if it is the collection that is not there
+            await super().get_collection(collection_id, request)
+            raise NotFoundError(f"Item {item_id} in Collection {collection_id} does not exist.")
+        return cast(Item, _answer(ItemPublisher.of(request).publish(item)))
 
     async def _search_base(self, search_request: PgstacSearch, request: Request) -> ItemCollection:
         """What every search goes through, whichever route it came by."""
@@ -83,13 +99,63 @@ class CatalogClient(CoreCrudClient):
             check_read(request, collection=collection)
         # a client must not choose pgSTAC's settings
         search_request.conf = None
+        query = page_query(search_request)
         try:
-            found = await super()._search_base(search_request, request)
+            page = await _page(query, request) if query else None
+            if query is None or page is None:
+                return await self._ask_pgstac(search_request, request)
+            return await _item_collection(page, query, request)
         except (asyncpg.DataError, asyncpg.RaiseError, asyncpg.SyntaxOrAccessError) as error:
             raise InvalidRequest(f"this search cannot be made: {error.args[0]}") from error
+
+    async def _ask_pgstac(self, search_request: PgstacSearch, request: Request) -> ItemCollection:
+        token = getattr(search_request, "token", None)
+        if token:
+            search_request.token = for_pgstac(token)
+        found = await super()._search_base(search_request, request)
         for item in found["features"]:
             _publish(request, item)
         return cast(ItemCollection, found)
+
+
+async def _page(query: PageQuery, request: Request) -> Page | None:
+    """The page; None if pgSTAC is to count what there is besides."""
+    state = request.app.state
+    async with _connection(request) as connection:
+        return None if await state.counting.is_on(connection) else await read_page(connection, state.base_items, query)
+
+
+async def _item_collection(page: Page, query: PageQuery, request: Request) -> ItemCollection:
+    publisher = ItemPublisher.of(request)
+    # an empty page has a way back to where it was asked from, and none further
+    first = page.positions[0] if page.positions else query.start
+    last = page.positions[-1] if page.positions else None
+    links = PagingLinks(
+        request=request,
+        next=token_of(last) if last and page.more_behind else None,
+        prev=token_of(first) if first and page.more_before else None,
+    )
+    document = {
+        "type": "FeatureCollection",
+        "features": [publisher.publish(item) for item in page.items],
+        "links": await links.get_links(),
+        "numberReturned": len(page.items),
+    }
+    return cast(ItemCollection, document)
+
+
+def _features(found: Any) -> ItemCollection:
+    return cast(ItemCollection, found if isinstance(found, Response) else _answer(found))
+
+
+def _answer(document: Any) -> Response:
+    """GeoJSON as it is: what FastAPI would do to it takes longer than the search."""
+    return Response(orjson.dumps(document), media_type=MimeTypes.geojson.value)
+
+
+def _connection(request: Request) -> AbstractAsyncContextManager[AsyncConnection]:
+    get_connection: GetConnection = request.app.state.get_connection
+    return get_connection(request, "r")
 
 
 def _settings(request: Request) -> StacSettings:
@@ -112,11 +178,5 @@ def _check(parameters: dict[str, Any]) -> None:
 
 
 def _publish(request: Request, document: Any) -> Any:
-    settings = _settings(request)
-    publisher = AssetPublisher(prefix=settings.storage.assets, public_path=settings.storage.public_path)
-    return publisher.publish(document, origin=origin_of(request))
-
-
-def origin_of(request: Request) -> str:
-    """The public base URL of the whole platform: the base URL of this service without its own path at the end."""
-    return str(request.base_url).rstrip("/").removesuffix("/stac")
+    publisher, origin = publisher_of(request)
+    return publisher.publish(document, origin=origin)

@@ -1,6 +1,7 @@
-"""How search parameters become a search: what is checked before the database sees it.
+"""How search parameters become a search: what is checked before the database sees it, and what is asked of it.
 
-Today the search itself is pgSTAC's `search` function; the statement that replaces it belongs here.
+Searches by place, time, collection and id in the usual order are one statement of our own; those with `query`,
+`filter`, free text, fields or another order are still pgSTAC's `search` function.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
+from stac_fastapi.pgstac.types.search import PgstacSearch
+from stac_pydantic.api.extensions.sort import SortDirections
+
 from stacyard.core.errors import InvalidRequest
+from stacyard.core.pgstac_pages import Box, PageQuery
+from stacyard.stac.paging import goes_back, position_of
 
 # RFC 3339, section 5.6, as the STAC API asks for it
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.IGNORECASE)
@@ -74,3 +80,65 @@ def check_limit(limit: int | None) -> None:
     """
     if limit is not None and limit < 1:
         raise InvalidRequest(f"limit is at least 1, not {limit}", parameter="limit")
+
+
+def page_query(search: PgstacSearch) -> PageQuery | None:
+    """What a checked search asks for; None if only pgSTAC can do it.
+
+    Raises:
+        InvalidRequest: its token is damaged.
+    """
+    fields = getattr(search, "fields", None)
+    if any(getattr(search, name, None) for name in ("query", "filter_expr", "q")) or (
+        fields and (fields.include or fields.exclude)
+    ):
+        return None
+    ascending = _ascends(getattr(search, "sortby", None))
+    interval = _interval(search.datetime)
+    token = getattr(search, "token", None)
+    start = position_of(token) if token else None
+    if ascending is None or interval is None or (search.bbox and len(search.bbox) != 4) or (token and start is None):
+        return None
+    if search.collections is not None and not search.collections:
+        return None
+    return PageQuery(
+        limit=search.limit,
+        collections=search.collections or (),
+        ids=search.ids,
+        boxes=_boxes(search.bbox) if search.bbox else (),
+        geometry=search.intersects.model_dump_json(exclude_none=True) if search.intersects else None,
+        first=interval[0],
+        last=interval[1],
+        ascending=ascending,
+        start=start,
+        backwards=goes_back(token) if token else False,
+    )
+
+
+def _ascends(sortby: Sequence[object] | None) -> bool | None:
+    """Whether the oldest comes first; None for an order by something else."""
+    if not sortby:
+        return False
+    [first, *others] = sortby
+    if others or getattr(first, "field", None) not in ("datetime", "properties.datetime"):
+        return None
+    return SortDirections(getattr(first, "direction", "asc")) is SortDirections.asc
+
+
+def _interval(value: str | None) -> tuple[datetime | None, datetime | None] | None:
+    """From when until when, None where it is open; None for both in a form that only pgSTAC reads."""
+    if value is None:
+        return None, None
+    parts = value.split("/")
+    if len(parts) > 2 or not all(part in ("", "..") or _INSTANT.fullmatch(part) for part in parts):
+        return None
+    ends = [None if part in ("", "..") else _instant(part) for part in parts]
+    return ends[0], ends[-1]
+
+
+def _boxes(bbox: Sequence[float]) -> list[Box]:
+    """The box, or the two that it is made of where it crosses the antimeridian."""
+    west, south, east, north = bbox
+    if west > east:
+        return [(west, south, 180.0, north), (-180.0, south, east, north)]
+    return [(west, south, east, north)]
