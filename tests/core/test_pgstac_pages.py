@@ -21,7 +21,15 @@ from psycopg.rows import TupleRow
 from stacyard.core.connection import connect
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.pgstac import BaseItems
-from stacyard.core.pgstac_pages import Counting, Page, PageQuery, Position, read_one, read_page
+from stacyard.core.pgstac_pages import (
+    Counting,
+    Page,
+    PageQuery,
+    Position,
+    read_one,
+    read_page,
+    statement_of,
+)
 from stacyard.core.settings import DatabaseSettings
 
 Connection = psycopg.Connection[TupleRow]
@@ -247,6 +255,20 @@ def test_two_boxes_are_what_lies_in_either(run: Run, reader: Connection) -> None
     found = page(run, replace(query, boxes=halves)).positions
     assert {(each.collection, each.item) for each in found} == either
     assert len(found) == len(either) > 5
+
+
+def test_a_page_of_many_partitions_is_not_shared_among_workers(run: Run) -> None:
+    statement, values = statement_of(PageQuery(limit=5, collections=["pages-a"], boxes=[(-10.0, -10.0, 10.0, 10.0)]))
+
+    async def planned(connection: Any) -> str:
+        async with connection.transaction():
+            # as cheap as many partitions make it look
+            for name in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_index_scan_size"):
+                await connection.execute(f"SET LOCAL {name} TO 0")
+            await connection.execute("SET LOCAL min_parallel_table_scan_size TO 0")
+            return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))
+
+    assert "Gather" not in run(planned)
 
 
 def test_one_item_is_as_in_a_search(run: Run, reader: Connection) -> None:
