@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import sys
 from collections.abc import Callable
@@ -15,50 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import bulk
-from benchmarks.figures import machine
-from benchmarks.load import Load, run
-from benchmarks.services import ours, started, stock
+from benchmarks.rounds import measure, result
+from benchmarks.searches import run_searches
 from benchmarks.streaming import run_streaming
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads import WORKLOADS
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 
-ROUNDS = 5
 _LATENCIES = ("ours_ms", "stock_ms")
-
-
-def measure(workload: Workload, database: DatabaseSettings, storage: StorageSettings) -> tuple[list[Load], list[Load]]:
-    """Rounds of ours and of stock, in turn, so that the machine's moods fall on both; the first of each is warm-up."""
-    with (
-        started(ours(workload.service, database, storage)) as our_port,
-        started(stock(workload.service, database)) as stock_port,
-    ):
-        our_rounds, stock_rounds = [], []
-        for number in range(ROUNDS + 1):
-            paths = workload.paths(database, random.Random(number))
-            our_rounds.append(run(our_port, paths, workload.accepts))
-            stock_rounds.append(run(stock_port, paths, workload.accepts))
-    return our_rounds[1:], stock_rounds[1:]
-
-
-def result(name: str, our_rounds: list[Load], stock_rounds: list[Load]) -> dict[str, Any]:
-    """The figures under the names of the contract; `limit` is not measured yet."""
-    rates = [[load.per_second for load in rounds] for rounds in (our_rounds, stock_rounds)]
-    ratios = [mine / theirs for mine, theirs in zip(*rates, strict=True)]
-    return {
-        "name": name,
-        "unit": "requests/s",
-        "ours": round(statistics.median(rates[0]), 1),
-        "stock": round(statistics.median(rates[1]), 1),
-        "limit": None,
-        "ratio": round(statistics.median(ratios), 2),
-        "samples": {
-            "ours": [round(rate, 1) for rate in rates[0]],
-            "stock": [round(rate, 1) for rate in rates[1]],
-            "ours_ms": [round(load.median, 2) for load in our_rounds],
-            "stock_ms": [round(load.median, 2) for load in stock_rounds],
-        },
-        "machine": machine(),
-    }
 
 
 def show(results: list[dict[str, Any]], console: Console) -> None:
@@ -91,6 +53,7 @@ def jobs(console: Console) -> dict[str, tuple[str, Callable[[], list[dict[str, A
         return run_cog()
 
     return {
+        "search-many": ("searches of 100,000 items by space and time", lambda: run_searches(database, storage, say)),
         "load": ("50,000 items beside pypgstac load", lambda: bulk.run_load(database, storage, say)),
         "load-million": ("1,000,000 items: speed and memory", lambda: bulk.run_million(database, storage, say)),
         "load-beside": ("searches while items are loaded", lambda: bulk.run_beside(database, storage, say)),

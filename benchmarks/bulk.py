@@ -61,7 +61,7 @@ class Place:
 
 def run_load(database: DatabaseSettings, storage: StorageSettings, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """50,000 items into an empty collection, of one partition and by month, and again with one in ten changed."""
-    with _place(database, storage) as place:
+    with working_place(database, storage) as place:
         say(f"making {ITEMS:,} items")
         fresh, changed = place.directory / "items.ndjson", place.directory / "changed.ndjson"
         write_items(fresh, ITEMS)
@@ -72,7 +72,7 @@ def run_load(database: DatabaseSettings, storage: StorageSettings, say: Callable
             for number in range(ROUNDS):
                 for side, load in (("stock", _stock), ("ours", _ours)):
                     say(f"partition {partition}, round {number + 1} of {ROUNDS}: {side}")
-                    with _collection(place, partition) as collection:
+                    with empty_collection(place, partition) as collection:
                         rates[side].append(load(place, collection, partition, fresh))
                         rates[f"{side} again"].append(load(place, collection, partition, changed))
             suffix = "" if partition == "none" else f"-by-{partition}"
@@ -85,7 +85,7 @@ def run_load(database: DatabaseSettings, storage: StorageSettings, say: Callable
         figures[0]["samples"]["by_writers"] = {}
         for writers in (1, 2, 4):
             say(f"writers: {writers}")
-            with _collection(place, "none") as collection:
+            with empty_collection(place, "none") as collection:
                 rate = _ours(place, collection, "none", fresh, writers=writers)
             figures[0]["samples"]["by_writers"][str(writers)] = round(rate)
         return figures
@@ -95,19 +95,19 @@ def run_million(
     database: DatabaseSettings, storage: StorageSettings, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """1,000,000 items: is the last tenth as fast as the first, and does memory stay flat?"""
-    with _place(database, storage) as place, _collection(place, "none") as collection:
+    with working_place(database, storage) as place, empty_collection(place, "none") as collection:
         say(f"making {MANY:,} items")
         path = place.directory / "many.ndjson"
         write_items(path, MANY)
         memory: list[int] = []
         say("loading")
         started = time.perf_counter()
-        process = _start_ours(place, collection, path)
+        process = start_ours(place, collection, path)
         while process.poll() is None:
             memory.append(_memory_mb(process.pid))
             time.sleep(0.25)
         seconds = time.perf_counter() - started
-        _check(process.returncode, "stacyard-ingest")
+        check(process.returncode, "stacyard-ingest")
         progress = _progress(place, collection)
         first, last = _rate_between(progress, 0, MANY // 10), _rate_between(progress, MANY - MANY // 10, MANY)
         figure = _figure("load-million", [MANY / seconds], None)
@@ -124,7 +124,7 @@ def run_beside(
     database: DatabaseSettings, storage: StorageSettings, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Searches while nothing is loaded, and beside each loader at full speed: do they fail, are they slower?"""
-    with _place(database, storage) as place, _collection(place, "none", name="still") as still:
+    with working_place(database, storage) as place, empty_collection(place, "none", name="still") as still:
         path = place.directory / "items.ndjson"
         write_items(path, 4 * ITEMS)
         base = place.directory / "base.ndjson"
@@ -133,13 +133,13 @@ def run_beside(
         _ours(place, still, "none", base)
         idle = _searches(place, still, seconds=10.0)
         figures = []
-        for side, start in (("ours", _start_ours), ("stock", _start_stock)):
+        for side, start in (("ours", start_ours), ("stock", _start_stock)):
             say(f"searching beside {side}")
-            with _collection(place, "none") as collection:
+            with empty_collection(place, "none") as collection:
                 deadlocks = _deadlocks(place)
                 process = start(place, collection, path)
                 busy = _searches(place, still, seconds=60.0, beside=process)
-                _check(process.wait(), side)
+                check(process.wait(), side)
                 figures.append((busy, _deadlocks(place) - deadlocks))
         (ours, our_deadlocks), (stock, stock_deadlocks) = figures
         p95 = [_p95(times) for times in (ours.milliseconds, stock.milliseconds, idle.milliseconds)]
@@ -252,13 +252,13 @@ def _added(spent: dict[str, float], step: str) -> Iterator[None]:
 
 
 @contextmanager
-def _place(database: DatabaseSettings, storage: StorageSettings) -> Iterator[Place]:
+def working_place(database: DatabaseSettings, storage: StorageSettings) -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="stacyard-bench-") as directory:
         yield Place(database, storage, Path(directory))
 
 
 @contextmanager
-def _collection(place: Place, partition: str, *, name: str = "load") -> Iterator[str]:
+def empty_collection(place: Place, partition: str, *, name: str = "load") -> Iterator[str]:
     """An empty collection, which is deleted afterwards with all in it."""
     collection = f"bench-{name}-{os.getpid()}"
     document = describe_collection(parse_recipe(recipe(collection, partition), "benchmark"), None)
@@ -280,8 +280,8 @@ def _delete(place: Place, collection: str) -> None:
 def _ours(place: Place, collection: str, partition: str, path: Path, *, writers: int | None = None) -> float:
     """Items a second of our command."""
     started = time.perf_counter()
-    process = _start_ours(place, collection, path, partition=partition, writers=writers)
-    _check(process.wait(), "stacyard-ingest")
+    process = start_ours(place, collection, path, partition=partition, writers=writers)
+    check(process.wait(), "stacyard-ingest")
     return _rate(place, collection, time.perf_counter() - started)
 
 
@@ -289,11 +289,11 @@ def _stock(place: Place, collection: str, _partition: str, path: Path) -> float:
     """Items a second of the stock command."""
     own = _renamed(path, collection)
     started = time.perf_counter()
-    _check(_start_stock(place, collection, own).wait(), "pypgstac")
+    check(_start_stock(place, collection, own).wait(), "pypgstac")
     return _rate(place, collection, time.perf_counter() - started)
 
 
-def _start_ours(
+def start_ours(
     place: Place, collection: str, path: Path, *, partition: str = "none", writers: int | None = None
 ) -> subprocess.Popen[bytes]:
     written = place.directory / f"{collection}.yaml"
@@ -374,7 +374,7 @@ def _deadlocks(place: Place) -> int:
     return int(count)
 
 
-def _check(code: int, name: str) -> None:
+def check(code: int, name: str) -> None:
     if code:
         raise RuntimeError(f"{name} ended with exit code {code}; a figure over failed work would say nothing")
 

@@ -27,7 +27,8 @@ class Workload:
     about: str
 
 
-def _has_features(status: int, body: bytes) -> bool:
+def has_features(status: int, body: bytes) -> bool:
+    """Whether an answer is a page with items."""
     return status == 200 and len(json.loads(body)["features"]) > 0
 
 
@@ -105,8 +106,8 @@ def _vector_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
 
 
 WORKLOADS = {
-    "search": Workload("stac", _searches(10), _has_features, "GET /search by bbox, limit 10, 1,000 NAIP items"),
-    "search-100": Workload("stac", _searches(100), _has_features, "GET /search by bbox, limit 100"),
+    "search": Workload("stac", _searches(10), has_features, "GET /search by bbox, limit 10, 1,000 NAIP items"),
+    "search-100": Workload("stac", _searches(100), has_features, "GET /search by bbox, limit 100"),
     "item": Workload("stac", _items, _is_item, "an item by its id"),
     "mosaic-tile": Workload("raster", _mosaic_tiles, _is_image, "true-colour tile of two overlapping scenes, no cache"),
     "vector-tile": Workload("vector", _vector_tiles, _is_tile, "tile of the parcels from PostGIS, no cache"),
