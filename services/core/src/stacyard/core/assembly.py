@@ -25,6 +25,7 @@ from stacyard.core.health import Readiness, ReadyCheck, healthz
 from stacyard.core.metrics import MeasureRequests, Metrics
 from stacyard.core.middleware.access_log import AccessLog
 from stacyard.core.middleware.cache_control import CacheControl
+from stacyard.core.middleware.characters import Characters
 from stacyard.core.middleware.compression import Compression
 from stacyard.core.middleware.etag import ETag
 from stacyard.core.middleware.forwarded import Forwarded
@@ -46,6 +47,7 @@ def assemble(
     app.add_route("/readyz", Readiness(ready).readyz, include_in_schema=False)
     app.add_route("/metrics", metrics.scrape, include_in_schema=False)
     # the last one added is the outermost
+    app.add_middleware(Characters)
     app.add_middleware(CacheControl, tiles=http.tile_cache_control, others=http.json_cache_control)
     app.add_middleware(ETag)
     app.add_middleware(Compression)

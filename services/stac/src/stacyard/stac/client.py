@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, cast
 
 import asyncpg
@@ -74,17 +75,19 @@ class CatalogClient(CoreCrudClient):
     async def get_collection(self, collection_id: str, request: Request, **_: Any) -> Collection:
         """`GET /collections/{id}`."""
         check_read(request, collection=collection_id)
-        found = await super().get_collection(collection_id, request)
+        with _understandable():
+            found = await super().get_collection(collection_id, request)
         return cast(Collection, publish_extent(_publish(request, found)))
 
     async def get_item(self, item_id: str, collection_id: str, request: Request, **_: Any) -> Item:
         """`GET /collections/{id}/items/{id}`."""
         check_read(request, collection=collection_id, item=item_id)
-        async with _connection(request) as connection:
-            item = await read_one(connection, request.app.state.base_items, collection_id, item_id)
+        with _understandable():
+            async with _connection(request) as connection:
+                item = await read_one(connection, request.app.state.base_items, collection_id, item_id)
         if item is None:
             # says so if it is the collection that is not there
-            await super().get_collection(collection_id, request)
+            await self.get_collection(collection_id, request)
             raise NotFoundError(f"Item {item_id} in Collection {collection_id} does not exist.")
         return cast(Item, _answer(ItemPublisher.of(request).publish(item)))
 
@@ -100,13 +103,11 @@ class CatalogClient(CoreCrudClient):
         # a client must not choose pgSTAC's settings
         search_request.conf = None
         query = page_query(search_request)
-        try:
+        with _understandable():
             page = await _page(query, request) if query else None
             if query is None or page is None:
                 return await self._ask_pgstac(search_request, request)
             return await _item_collection(page, query, request)
-        except (asyncpg.DataError, asyncpg.RaiseError, asyncpg.SyntaxOrAccessError) as error:
-            raise InvalidRequest(f"this search cannot be made: {error.args[0]}") from error
 
     async def _ask_pgstac(self, search_request: PgstacSearch, request: Request) -> ItemCollection:
         token = getattr(search_request, "token", None)
@@ -116,6 +117,15 @@ class CatalogClient(CoreCrudClient):
         for item in found["features"]:
             _publish(request, item)
         return cast(ItemCollection, found)
+
+
+@contextmanager
+def _understandable() -> Iterator[None]:
+    """What the database cannot make sense of is the client's to change."""
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.RaiseError, asyncpg.SyntaxOrAccessError) as error:
+        raise InvalidRequest(f"this search cannot be made: {error.args[0]}") from error
 
 
 async def _page(query: PageQuery, request: Request) -> Page | None:

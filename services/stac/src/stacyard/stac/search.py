@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from stac_fastapi.pgstac.types.search import PgstacSearch
 from stac_pydantic.api.extensions.sort import SortDirections
@@ -67,8 +67,8 @@ def _instant(text: str) -> datetime:
             f"{text!r} is no RFC 3339 date-time; write for example 2020-05-18T13:00:00Z", parameter="datetime"
         )
     try:
-        return datetime.fromisoformat(text.upper())
-    except ValueError as error:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"there is no such time as {text!r}: {error}", parameter="datetime") from error
 
 
