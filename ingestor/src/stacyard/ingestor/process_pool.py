@@ -1,7 +1,8 @@
 """Processes that work beside this one, and end with it however it ends.
 
-They are forked off one process that has imported what all of them need and has no threads of its own, so that each is
-there at once. That process is spoken to through a socket; where its path would be too long, each imports for itself.
+They are forked off one process that has imported what all of them need and does nothing else, so that each is there at
+once, without what this process holds: sessions, locks, threads. That process is spoken to through a socket; where its
+path would be too long, each imports for itself.
 """
 
 from __future__ import annotations
