@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from stacyard.core.revision import READ_REVISIONS
 from stacyard.core.settings import DatabaseSettings
 from stacyard.ingestor import block_workers
 from stacyard.ingestor.block_workers import BlockWorkers
@@ -23,6 +24,8 @@ from stacyard.ingestor.recipe import parse_recipe
 from stacyard.ingestor.session import Session
 
 RECIPE = parse_recipe("{collection: {id: c, title: t, description: d, license: other}, kind: items}", "r")
+
+SEARCH = "SELECT pgstac.search('{}')"
 
 
 class Clock:
@@ -58,7 +61,7 @@ def test_who_asks_again_and_again_is_seen_and_forgotten_when_he_is_done(
 ) -> None:
     clock = Clock()
     courtesy = Courtesy(session, clock=clock)
-    assert looks(courtesy, clock, lambda: reader.execute("SELECT 1"), 4) == [False, True, True, True]
+    assert looks(courtesy, clock, lambda: reader.execute(SEARCH), 4) == [False, True, True, True]
     assert looks(courtesy, clock, lambda: time.sleep(0.35), 4) == [True, True, False, False]
 
 
@@ -85,8 +88,18 @@ def test_a_probe_now_and_then_other_loads_and_idle_sessions_do_not_count(
     clock = Clock()
     courtesy = Courtesy(session, clock=clock)
     with psycopg.connect(database_settings.url("ingest"), autocommit=True) as loader:
-        reader.execute("SELECT 1")
-        assert not any(looks(courtesy, clock, lambda: (loader.execute("SELECT 1"), time.sleep(0.35)), 6))
+        reader.execute(SEARCH)
+        assert not any(looks(courtesy, clock, lambda: (loader.execute(SEARCH), time.sleep(0.35)), 6))
+
+
+def test_services_that_only_ask_whether_all_is_well_are_nobody(
+    session: Session, reader: psycopg.Connection[Any]
+) -> None:
+    clock = Clock()
+    courtesy = Courtesy(session, clock=clock)
+    for statement in ("SELECT 1", READ_REVISIONS):
+        assert not any(looks(courtesy, clock, lambda: reader.execute(statement), 4))  # noqa: B023
+    assert any(looks(courtesy, clock, lambda: reader.execute(SEARCH), 4))
 
 
 def test_it_does_not_look_more_than_a_few_times_a_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

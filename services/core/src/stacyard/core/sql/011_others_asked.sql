@@ -6,6 +6,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path TO pg_catalog AS $$
         SELECT FROM pg_stat_activity
         WHERE datname = current_database() AND backend_type = 'client backend' AND usename <> session_user
             AND (state = 'active' OR state_change > clock_timestamp() - make_interval(secs => seconds))
+            -- what many idle services ask all the time: whether the database is there, and what has changed
+            AND query <> 'SELECT 1' AND query NOT LIKE '%stacyard.catalog_revision%'
     )
 $$;
 COMMENT ON FUNCTION stacyard.others_asked IS
