@@ -26,7 +26,7 @@ ARROWS = {
     "local": {"core", "stac", "raster", "vector", "ingestor"},
 }
 #: Tables and functions of pgSTAC that are not its public API, and the rooms that may know them.
-PGSTAC_ROOMS = {"core/pgstac.py", "core/pgstac_pages.py", "core/migrate.py", "ingestor/load/", "core/sql/"}
+PGSTAC_ROOMS = {"core/pgstac.py", "core/pgstac_", "core/migrate.py", "ingestor/load/", "core/sql/"}
 
 
 def imported(file: Path) -> set[str]:

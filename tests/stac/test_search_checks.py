@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stacyard.core.errors import InvalidRequest
-from stacyard.stac.paging import check_token
-from stacyard.stac.search import check_bbox, check_datetime
+from stacyard.core.places import boxes_of
+from stacyard.stac.paging import position_of
+from stacyard.stac.search import interval_of
 
 longitude = st.floats(-180, 180)
 latitude = st.floats(-90, 90)
@@ -21,7 +22,7 @@ def test_every_box_on_the_earth_passes_across_the_antimeridian_too(
     west: float, south: float, east: float, north: float, heights: bool
 ) -> None:
     south, north = sorted((south, north))
-    check_bbox([west, south, 0.0, east, north, 10.0] if heights else [west, south, east, north])
+    boxes_of([west, south, 0.0, east, north, 10.0] if heights else [west, south, east, north])
 
 
 @given(st.lists(st.floats(), max_size=8))
@@ -34,10 +35,10 @@ def test_no_other_list_of_numbers_passes(numbers: list[float]) -> None:
         and not any(math.isnan(number) for number in (numbers[0], numbers[1], numbers[half], numbers[half + 1]))
     )
     if possible:
-        check_bbox(numbers)
+        boxes_of(numbers)
     else:
         with pytest.raises(InvalidRequest):
-            check_bbox(numbers)
+            boxes_of(numbers)
 
 
 @given(st.datetimes(timezones=st.timezones()), st.booleans(), st.booleans())
@@ -45,7 +46,7 @@ def test_instants_and_open_intervals_pass(time: object, before: bool, after: boo
     text = time.isoformat(timespec="seconds")  # type: ignore[attr-defined]
     if len(text) != len("2020-01-01T00:00:00+00:00"):
         return  # historical zones have offsets with seconds, which RFC 3339 does not know
-    check_datetime(f"../{text}" if before else f"{text}/" if after else text)
+    interval_of(f"../{text}" if before else f"{text}/" if after else text)
 
 
 @pytest.mark.parametrize(
@@ -56,15 +57,12 @@ def test_instants_and_open_intervals_pass(time: object, before: bool, after: boo
 )  # fmt: skip
 def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidRequest):
-        check_datetime(text)
+        interval_of(text)
 
 
-@pytest.mark.parametrize("token", ["", "next", "next:", ":a", "first:a:b", "next:a b", "next:a:b:c", "next:a\n"])
+@pytest.mark.parametrize(
+    "token", ["", "next", "next:", ":61", "first:61:61", "next:6 1", "next:61:61:c", "next:61:61\n", "next:zz:61"]
+)
 def test_a_token_that_no_link_held_is_refused(token: str) -> None:
     with pytest.raises(InvalidRequest, match="links"):
-        check_token(token)
-
-
-def test_tokens_of_links_pass() -> None:
-    for token in (None, "next:6e616970:616c", "prev:6e616970:616c", "next:naip"):
-        check_token(token)
+        position_of(token)

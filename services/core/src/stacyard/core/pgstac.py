@@ -1,8 +1,6 @@
-"""All that the services know of pgSTAC's tables: how items lie in them, and how they become whole again.
+"""What the services know of pgSTAC's tables besides searches: base items, single items, what mosaics and quality ask.
 
-pgSTAC stores an item without what it shares with its collection's base item ("dehydrated"). Which base item that was
-stands in `content->>'pgstac:base_item'`; without it, it is the collection's oldest. Written against pgSTAC 0.10; a test
-fails when the schema changes under it.
+Written against pgSTAC 0.10; a test fails when the schema changes under it. Searches are in the rooms `pgstac_…`.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ from typing import Any
 
 import orjson
 import psycopg
-from hydraters import hydrate
 from psycopg.rows import TupleRow
 
 from stacyard.core.errors import InvalidRequest, NotFound
+from stacyard.core.pgstac_hydration import BaseItem, hydrated, tag_of
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -63,37 +61,30 @@ class BaseItems:
         self._limit = limit
         self._clock = clock
         self._lock = Lock()
-        self._known: dict[tuple[str, int | None], tuple[float, dict[str, Any]]] = {}
+        self._known: dict[tuple[str, int | None], tuple[float, BaseItem]] = {}
 
-    def known(self, collection: str, tag: int | None) -> dict[str, Any] | None:
+    def known(self, collection: str, tag: int | None) -> BaseItem | None:
         """The base item that items of the collection with this tag were dehydrated against, if it is at hand."""
         with self._lock:
             found = self._known.get((collection, tag))
         return found[1] if found is not None and self._clock() - found[0] < self._seconds else None
 
-    def keep(self, collection: str, tag: int | None, base_item: dict[str, Any] | None) -> dict[str, Any]:
-        """Have it at hand from now on, as pgSTAC gives it; returns what items are made whole with."""
-        base = {name: value for name, value in (base_item or {}).items() if value is not None}
+    def keep(self, collection: str, tag: int | None, document: dict[str, Any] | None) -> BaseItem:
+        """Have it at hand from now on, as pgSTAC gives it."""
+        base = BaseItem(document)
         with self._lock:
             if len(self._known) >= self._limit:
                 self._known.clear()
             self._known[collection, tag] = (self._clock(), base)
         return base
 
-    def get(self, connection: Connection, collection: str, tag: int | None) -> dict[str, Any]:
+    def get(self, connection: Connection, collection: str, tag: int | None) -> BaseItem:
         """The base item, which is read if it is not at hand."""
         found = self.known(collection, tag)
         if found is not None:
             return found
         row = connection.execute(_BASE_ITEM, [collection, tag]).fetchone()
         return self.keep(collection, tag, row[0] if row else None)
-
-
-def hydrated(content: dict[str, Any], base_item: dict[str, Any]) -> dict[str, Any]:
-    """The whole item from its stored content and its base item."""
-    content.pop("pgstac:base_item", None)
-    whole: dict[str, Any] = hydrate(base_item, content, strip_unmatched_markers=True)
-    return whole
 
 
 def read_collection(connection: Connection, collection: str) -> dict[str, Any]:
@@ -120,12 +111,6 @@ def read_item(connection: Connection, base_items: BaseItems, collection: str, it
         raise NotFound(f"there is no item {item!r} in collection {collection!r}")
     content: dict[str, Any] = row[0]
     return hydrated(content, base_items.get(connection, collection, tag_of(content)))
-
-
-def tag_of(content: dict[str, Any]) -> int | None:
-    """Which of its collection's base items an item was dehydrated against; None for the oldest."""
-    tag = content.get("pgstac:base_item")
-    return int(tag) if tag is not None else None
 
 
 def search_clauses(
@@ -186,7 +171,7 @@ def items_intersecting(
     items = []
     for item, collection, bbox, assets, tag, footprint in rows:
         base = base_items.get(connection, collection, int(tag) if tag is not None else None)
-        whole = hydrated({"assets": assets or {}}, {"assets": base.get("assets", {})})
+        whole = hydrated({"assets": assets or {}}, BaseItem({"assets": base.document.get("assets", {})}))
         items.append(
             {
                 "id": item,

@@ -1,38 +1,28 @@
-"""A page of items straight from pgSTAC's table: one statement with parameters, which writes nothing.
-
-It knows what a search by place, time, collection and id needs; the order is that of pgSTAC's searches that name none,
-or the reverse. A page is found again by the position of an item in that order, whatever came and went meanwhile.
-"""
+"""A page of items straight from pgSTAC's table: one statement with parameters, which writes nothing."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
-
-import orjson
+from typing import Any
 
 from stacyard.core.database import AsyncConnection
-from stacyard.core.pgstac import BaseItems, hydrated, tag_of
-
-Box = tuple[float, float, float, float]
+from stacyard.core.errors import InvalidRequest
+from stacyard.core.pgstac import BaseItems
+from stacyard.core.pgstac_hydration import BaseItem, StoredItem
+from stacyard.core.pgstac_order import NEWEST_FIRST, Position, SortKey, behind, keys_of, order_by
+from stacyard.core.pgstac_queryables import Queryable, Queryables
+from stacyard.core.pgstac_steps import ALWAYS, Steps, Window
+from stacyard.core.pgstac_where import ItemQuery, where_of
+from stacyard.core.statement import Values
 
 # digits as pgSTAC writes them
-_COLUMNS = "id, collection, datetime, content, ST_AsGeoJSON(geometry, 20)"
+_COLUMNS = "id, collection, content::text, ST_AsGeoJSON(geometry, 20)"
 _ITEM = f"SELECT {_COLUMNS} FROM pgstac.items WHERE collection = $1 AND id = $2 LIMIT 1"  # noqa: S608 - a constant
+_TIES = ("collection", "id")
+_HAS_COLLECTION = "SELECT EXISTS (SELECT FROM pgstac.collections WHERE id = $1)"
 _BASE_ITEM = "SELECT pgstac.collection_base_item($1, $2)"
-_CONTEXT = "SELECT pgstac.context()"
-
-
-class Position(NamedTuple):
-    """Where an item stands in the order of a search."""
-
-    time: datetime
-    collection: str
-    item: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,130 +30,174 @@ class PageQuery:
     """Which items, and which of them.
 
     Args:
+        items: which items the search is about.
         limit: how many at the most.
-        collections: one of these; empty: any.
-        ids: one of these; None: any.
-        boxes: meets one of these: west, south, east, north in degrees, west not greater than east; empty: anywhere.
-        geometry: meets this too, GeoJSON in EPSG:4326.
-        first: ends then or later.
-        last: begins then or before.
-        ascending: the oldest first; else the newest.
-        start: only what comes behind this in that order; with `backwards` what comes before it, the nearest.
+        sort: their order; nothing: the newest first.
+        start: only what comes behind this in that order; with `backwards` what comes before it, the nearest. Without
+            values it stands for where the item of this id is now.
         backwards: see there.
     """
 
+    items: ItemQuery = field(default_factory=ItemQuery)
     limit: int
-    collections: Sequence[str] = ()
-    ids: Sequence[str] | None = None
-    boxes: Sequence[Box] = ()
-    geometry: str | None = None
-    first: datetime | None = None
-    last: datetime | None = None
-    ascending: bool = False
+    sort: Sequence[SortKey] = ()
     start: Position | None = None
     backwards: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
+class Row:
+    """A stored item of a page: its ids, its content, its geometry as GeoJSON text, and its base item."""
+
+    item: str
+    collection: str
+    stored: StoredItem
+    geometry: str
+    base: BaseItem
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
-    """Whole items in the order of the search, the position of each, and whether there are more beyond either end.
+    """Items in the order of the search, and where the walk goes on to either side; None: there are no more there."""
 
-    The geometry of an item is a fragment of JSON.
+    rows: list[Row]
+    before: Position | None
+    behind: Position | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """What is known of the database between searches."""
+
+    base_items: BaseItems
+    queryables: Queryables = field(default_factory=Queryables)
+    steps: Steps = field(default_factory=Steps)
+
+
+def statement_of(
+    query: PageQuery, queryables: Mapping[str, Queryable], window: Window = ALWAYS, *, limit: int | None = None
+) -> tuple[str, list[Any]]:
+    """SQL and its parameters.
+
+    Args:
+        query: which items.
+        queryables: what the names in it mean.
+        window: only what begins in it.
+        limit: how many rows; else one more than the page holds, to know whether there are more.
+
+    Raises:
+        InvalidRequest: the query cannot be made.
     """
-
-    items: list[dict[str, Any]]
-    positions: list[Position]
-    more_before: bool
-    more_behind: bool
-
-
-def statement_of(query: PageQuery) -> tuple[str, list[Any]]:
-    """SQL and its parameters; it asks for one item more than the page holds, to know whether there are more."""
-    values: list[Any] = []
-
-    def value(of: Any, kind: str) -> str:
-        values.append(of)
-        return f"${len(values)}::{kind}"
-
-    conditions = []
-    if query.collections:
-        conditions.append(f"collection = ANY ({value(list(query.collections), 'text[]')})")
-    if query.ids is not None:
-        conditions.append(f"id = ANY ({value(list(query.ids), 'text[]')})")
-    if query.last is not None:
-        conditions.append(f"datetime <= {value(query.last, 'timestamptz')}")
-    if query.first is not None:
-        conditions.append(f"end_datetime >= {value(query.first, 'timestamptz')}")
-    boxes = [", ".join(value(edge, "float8") for edge in box) for box in query.boxes]
-    if boxes:
-        conditions.append(f"({' OR '.join(f'ST_Intersects(geometry, ST_MakeEnvelope({box}, 4326))' for box in boxes)})")
-    if query.geometry is not None:
-        conditions.append(f"ST_Intersects(geometry, ST_GeomFromGeoJSON({value(query.geometry, 'text')}))")
-    rising = query.ascending is not query.backwards
+    values = Values()
+    keys = keys_of(query.sort, queryables, values)
+    conditions = [where_of(query.items, queryables, values)]
     if query.start is not None:
-        place = ", ".join(
-            value(of, kind) for of, kind in zip(query.start, ("timestamptz", "text", "text"), strict=True)
-        )
-        conditions.append(f"(datetime, collection, id) {'>' if rising else '<'} ({place})")
-    direction = "ASC" if rising else "DESC"
+        conditions.append(behind(keys, query.start, values, backwards=query.backwards))
+    if window.first is not None:
+        conditions.append(f"datetime >= {values.add(window.first, 'timestamptz')}")
+    if window.end is not None:
+        conditions.append(f"datetime < {values.add(window.end, 'timestamptz')}")
+    columns = ", ".join([_COLUMNS, *(key.selected for key in keys if key.expression not in _TIES)])
+    rows = values.add(query.limit + 1 if limit is None else limit, "bigint")
     statement = (
-        f"SELECT {_COLUMNS} FROM pgstac.items WHERE {' AND '.join(conditions) or 'true'}"  # noqa: S608 - no value in it
-        f" ORDER BY datetime {direction}, collection {direction}, id {direction}"
-        f" LIMIT {value(query.limit + 1, 'bigint')}"
+        f"SELECT {columns} FROM pgstac.items WHERE {' AND '.join(conditions)}"  # noqa: S608 - no value in it
+        f" ORDER BY {order_by(keys, backwards=query.backwards)} LIMIT {rows}"
     )
-    return statement, values
+    return statement, values.all
 
 
-class Counting:
-    """Whether pgSTAC was told, by its setting `context`, to count what a search matches; asked once a minute."""
-
-    def __init__(self, *, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._on = False
-        self._asked = -math.inf
-
-    async def is_on(self, connection: AsyncConnection) -> bool:
-        """Whether answers are to say it, which only pgSTAC's own search does."""
-        now = self._clock()
-        if now - self._asked >= self._seconds:
-            self._on, self._asked = await connection.fetchval(_CONTEXT) != "off", now
-        return self._on
-
-
-async def read_page(connection: AsyncConnection, base_items: BaseItems, query: PageQuery) -> Page:
+async def read_page(connection: AsyncConnection, catalog: Catalog, query: PageQuery) -> Page:
     """The page.
 
     Raises:
-        asyncpg.PostgresError: the geometry is none that PostGIS can compare with.
+        InvalidRequest: the query cannot be made.
+        asyncpg.PostgresError: the database cannot make sense of a value in it.
     """
-    statement, values = statement_of(query)
-    rows = await connection.fetch(statement, *values)
+    sort = query.sort or NEWEST_FIRST
+    names = query.items.names() | {key.name for key in sort}
+    queryables = await catalog.queryables.of(connection, names, query.items.collections)
+    valued = any(queryables[key.name].column not in _TIES for key in sort)
+    if query.start is not None and valued and not query.start.values:
+        query = replace(query, start=await _found(connection, query, queryables, query.start))
+    rows = await _rows(connection, catalog.steps, query, queryables)
     more, rows = len(rows) > query.limit, rows[: query.limit]
     if query.backwards:
         rows.reverse()
+    # an empty page leads back to where it was asked from, and no further
+    first = _position(rows[0]) if rows else query.start
+    last = _position(rows[-1]) if rows else None
     return Page(
-        items=[await _whole(connection, base_items, row) for row in rows],
-        positions=[Position(row[2], row[1], row[0]) for row in rows],
+        rows=[await _row(connection, catalog.base_items, row) for row in rows],
         # where we came from there is at least what we came from
-        more_before=more if query.backwards else query.start is not None,
-        more_behind=query.backwards or more,
+        before=first if (more if query.backwards else query.start is not None) else None,
+        behind=last if query.backwards or more else None,
     )
 
 
-async def read_one(
-    connection: AsyncConnection, base_items: BaseItems, collection: str, item: str
-) -> dict[str, Any] | None:
-    """A whole item, its geometry a fragment of JSON; None if there is none."""
+async def read_one(connection: AsyncConnection, base_items: BaseItems, collection: str, item: str) -> Row | None:
+    """One stored item; None if there is none."""
     row = await connection.fetchrow(_ITEM, collection, item)
-    return None if row is None else await _whole(connection, base_items, row)
+    return None if row is None else await _row(connection, base_items, row)
 
 
-async def _whole(connection: AsyncConnection, base_items: BaseItems, row: Any) -> dict[str, Any]:
-    item, collection, _, content, geometry = row
-    tag = tag_of(content)
-    base = base_items.known(collection, tag)
+async def has_collection(connection: AsyncConnection, collection: str) -> bool:
+    """Whether there is a collection of this id."""
+    found: bool = await connection.fetchval(_HAS_COLLECTION, collection)
+    return found
+
+
+async def _rows(
+    connection: AsyncConnection, steps: Steps, query: PageQuery, queryables: Mapping[str, Queryable]
+) -> list[Any]:
+    first = (query.sort or NEWEST_FIRST)[0]
+    if queryables[first.name].column != "datetime":
+        statement, values = statement_of(query, queryables)
+        return list(await connection.fetch(statement, *values))
+    ascending = first.ascending is not query.backwards
+    windows = await steps.windows(
+        connection, query.items.collections, query.limit, ascending=ascending, bound=_bound(query, ascending=ascending)
+    )
+    rows: list[Any] = []
+    for window in windows:
+        statement, values = statement_of(query, queryables, window, limit=query.limit + 1 - len(rows))
+        rows += await connection.fetch(statement, *values)
+        if len(rows) > query.limit:
+            break
+    return rows
+
+
+def _bound(query: PageQuery, *, ascending: bool) -> datetime | None:
+    """The time that what is asked for begins at the earliest, or at the latest if the newest come first."""
+    at = query.start.values[0] if query.start is not None else None
+    bounds = [time for time in (at, None if ascending else query.items.last) if isinstance(time, datetime)]
+    return min(bounds, default=None)
+
+
+async def _found(
+    connection: AsyncConnection, query: PageQuery, queryables: Mapping[str, Queryable], start: Position
+) -> Position:
+    """Where the item that a page token names is now."""
+    values = Values()
+    keys = [key for key in keys_of(query.sort, queryables, values) if key.expression not in _TIES]
+    row = await connection.fetchrow(
+        f"SELECT {', '.join(key.selected for key in keys)} FROM pgstac.items"  # noqa: S608 - no value in it
+        f" WHERE collection = {values.add(start.collection, 'text')} AND id = {values.add(start.item, 'text')} LIMIT 1",
+        *values.all,
+    )
+    if row is None:
+        raise InvalidRequest("the item of this page token is gone; begin the search anew", parameter="token")
+    return start._replace(values=tuple(row))
+
+
+def _position(row: Any) -> Position:
+    item, collection, _, _, *values = row
+    return Position(tuple(values), collection, item)
+
+
+async def _row(connection: AsyncConnection, base_items: BaseItems, row: Any) -> Row:
+    item, collection, content, geometry = row[:4]
+    stored = StoredItem(content)
+    base = base_items.known(collection, stored.tag)
     if base is None:
-        base = base_items.keep(collection, tag, await connection.fetchval(_BASE_ITEM, collection, tag))
-    own = {"id": item, "collection": collection, "geometry": orjson.Fragment(geometry)}
-    return {"type": "Feature", **hydrated(content, base), **own}
+        base = base_items.keep(collection, stored.tag, await connection.fetchval(_BASE_ITEM, collection, stored.tag))
+    return Row(item=item, collection=collection, stored=stored, geometry=geometry, base=base)

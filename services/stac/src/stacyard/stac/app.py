@@ -14,10 +14,9 @@ from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
 from stacyard.core.openapi import serve_definition
-from stacyard.core.pgstac import BaseItems
-from stacyard.core.pgstac_pages import Counting
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import connection_getter
+from stacyard.stac.routes import ItemRoutes
 from stacyard.stac.settings import StacSettings
 from stacyard.stac.transactions import CatalogExtensions
 
@@ -55,10 +54,9 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
     ).app
     app.state.stacyard = settings
     app.state.get_connection = connection_getter(reader, writer)
-    # a collection that is deleted and made anew is seen as soon as a new revision is
-    app.state.base_items = BaseItems(seconds=5.0)
-    app.state.counting = Counting()
     app.state.ready_checks = {"database": reader.ping}
+    # before upstream's for the same paths
+    app.router.routes[:0] = ItemRoutes(settings=settings, database=reader).routes()
     serve_definition(app)
     # upstream's models count with times that a client may have put at the end of the calendar
     answer_with_problems(app, {**DEFAULT_STATUS_CODES, OverflowError: 400})

@@ -8,7 +8,7 @@ from typing import Any
 from stacyard.core.storage import is_below
 
 # https://github.com/stac-extensions/alternate-assets
-_ALTERNATE = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
+ALTERNATE_ASSETS = "https://stac-extensions.github.io/alternate-assets/v1.2.0/schema.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,12 @@ class AssetPublisher:
     prefix: str
     public_path: str | None
 
+    def published_href(self, href: str, *, origin: str) -> str | None:
+        """Where clients get what is stored at this URI; None if it is not ours to publish."""
+        if self.public_path is None or not is_below(href, self.prefix):
+            return None
+        return f"{origin}{self.public_path}{href[len(self.prefix) :]}"
+
     def publish(self, document: dict[str, Any], *, origin: str) -> dict[str, Any]:
         """The item or collection with hrefs of its assets published, in place.
 
@@ -28,18 +34,17 @@ class AssetPublisher:
             document: a STAC item or collection.
             origin: public base URL of the whole platform, without a slash at the end.
         """
-        if self.public_path is None:
-            return document
         changed = False
         for asset in (document.get("assets") or {}).values():
             href = asset.get("href") if isinstance(asset, dict) else None
-            if isinstance(href, str) and is_below(href, self.prefix):
-                asset["href"] = f"{origin}{self.public_path}{href[len(self.prefix) :]}"
+            published = self.published_href(href, origin=origin) if isinstance(href, str) else None
+            if published is not None:
+                asset["href"] = published
                 asset["alternate"] = {**asset.get("alternate", {}), "storage": {"href": href}}
                 changed = True
         extensions = document.get("stac_extensions")
-        if changed and isinstance(extensions, list) and _ALTERNATE not in extensions:
-            document["stac_extensions"] = [*extensions, _ALTERNATE]
+        if changed and isinstance(extensions, list) and ALTERNATE_ASSETS not in extensions:
+            document["stac_extensions"] = [*extensions, ALTERNATE_ASSETS]
         return document
 
 
@@ -53,6 +58,6 @@ def withdraw(document: dict[str, Any]) -> dict[str, Any]:
             if not alternate:
                 del asset["alternate"]
     extensions = document.get("stac_extensions")
-    if isinstance(extensions, list) and _ALTERNATE in extensions:
-        document["stac_extensions"] = [extension for extension in extensions if extension != _ALTERNATE]
+    if isinstance(extensions, list) and ALTERNATE_ASSETS in extensions:
+        document["stac_extensions"] = [extension for extension in extensions if extension != ALTERNATE_ASSETS]
     return document

@@ -1,55 +1,145 @@
-"""How search parameters become a search: what is checked before the database sees it, and what is asked of it.
-
-Searches by place, time, collection and id in the usual order are one statement of our own; those with `query`,
-`filter`, free text, fields or another order are still pgSTAC's `search` function.
-"""
+"""How the parameters of a search become a search: what is checked, and what is asked of the database."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from stac_fastapi.pgstac.types.search import PgstacSearch
-from stac_pydantic.api.extensions.sort import SortDirections
+import orjson
 
 from stacyard.core.errors import InvalidRequest
-from stacyard.core.pgstac_pages import Box, PageQuery
-from stacyard.stac.paging import goes_back, position_of
+from stacyard.core.pgstac_order import SortKey
+from stacyard.core.pgstac_pages import PageQuery
+from stacyard.core.pgstac_where import ItemQuery
+from stacyard.core.places import boxes_of, positions_of
+from stacyard.stac.filters import both, filter_of, query_of
+from stacyard.stac.paging import position_of
 
+# https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search
+DEFAULT_LIMIT = 10
 # RFC 3339, section 5.6, as the STAC API asks for it
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.IGNORECASE)
+_LISTS = ("collections", "ids", "bbox", "sortby", "fields")
+_DIRECTIONS = {"asc": True, "desc": False}
 
 
-def check_bbox(bbox: Sequence[float] | None) -> None:
-    """Let a bounding box in degrees pass: west, south, east, north, or with heights in third and sixth place.
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Which members of items are asked for: dotted paths."""
 
-    West may be greater than east: the box then crosses the antimeridian.
+    include: frozenset[str]
+    exclude: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemSearch:
+    """A search as it is asked for. `count`: the answer is to say how many items match."""
+
+    page: PageQuery
+    fields: Fields | None = None
+    count: bool = False
+
+
+def parameters_of(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The parameters of a query string, lists taken apart, in the form of a JSON body.
 
     Raises:
-        InvalidRequest: it is no such box.
+        InvalidRequest: a number is none.
     """
-    if bbox is None:
-        return
-    if len(bbox) not in (4, 6):
-        raise InvalidRequest(f"a bbox has 4 or 6 numbers, this one has {len(bbox)}", parameter="bbox")
-    west, south, east, north = bbox[0], bbox[1], bbox[len(bbox) // 2], bbox[len(bbox) // 2 + 1]
-    if not (-180 <= west <= 180 and -180 <= east <= 180):
-        raise InvalidRequest(f"longitudes are from -180 to 180, these are {west} and {east}", parameter="bbox")
-    if not (-90 <= south <= north <= 90):
-        raise InvalidRequest(
-            f"latitudes are from -90 to 90, south first; these are {south} and {north}", parameter="bbox"
-        )
+    parameters: dict[str, Any] = {}
+    for name, text in pairs:
+        if name in _LISTS:
+            parameters[name] = parameters.get(name, []) + [part.strip() for part in text.split(",") if part.strip()]
+        elif text or name == "datetime":
+            parameters[name] = text
+    if "bbox" in parameters:
+        parameters["bbox"] = _numbers(parameters["bbox"], "bbox")
+    if "limit" in parameters:
+        parameters["limit"] = _whole_number(parameters["limit"], "limit")
+    if "intersects" in parameters:
+        parameters["intersects"] = _json(parameters["intersects"], "intersects")
+    if "sortby" in parameters:
+        parameters["sortby"] = [_sort_of(text) for text in parameters["sortby"]]
+    if "fields" in parameters:
+        names = parameters["fields"]
+        parameters["fields"] = {
+            "include": [name.removeprefix("+") for name in names if not name.startswith("-")],
+            "exclude": [name[1:] for name in names if name.startswith("-")],
+        }
+    if "count" in parameters:
+        parameters["count"] = parameters["count"].lower() in ("true", "1")
+    return parameters
 
 
-def check_datetime(value: str | None) -> None:
-    """Let an RFC 3339 instant or an interval `start/end` pass; `..` or nothing leaves one end open.
+def search_of(parameters: Mapping[str, Any], *, page_limit: int, collection: str | None = None) -> ItemSearch:
+    """What a request asks for.
+
+    Args:
+        parameters: a JSON body, or what `parameters_of` makes of a query string.
+        page_limit: items a page may hold at the most; who asks for more gets as many.
+        collection: the only one that is searched, if the path names it.
+
+    Raises:
+        InvalidRequest: a parameter is wrong; the message says what to change.
+    """
+    token = _text(parameters, "token")
+    start, backwards = position_of(token) if token else (None, False)
+    limit = parameters.get("limit")
+    check_limit(limit)
+    return ItemSearch(
+        page=PageQuery(
+            items=items_of(parameters, collection=collection),
+            # OGC API Features 1.0, requirement 22: a limit above the maximum is no error
+            limit=min(limit or DEFAULT_LIMIT, page_limit),
+            sort=_sort(parameters.get("sortby")),
+            start=start,
+            backwards=backwards,
+        ),
+        fields=_fields(parameters.get("fields")),
+        count=parameters.get("count") is True,
+    )
+
+
+def items_of(parameters: Mapping[str, Any], *, collection: str | None = None) -> ItemQuery:
+    """Which items a request asks for, whatever it wants to know of them. Parameters and errors as `search_of`."""
+    bbox, intersects = parameters.get("bbox"), parameters.get("intersects")
+    if bbox and intersects:
+        raise InvalidRequest("a search is by bbox or by intersects, not by both", parameter="intersects")
+    if bbox is not None and not isinstance(bbox, list):
+        raise InvalidRequest("a bbox is a list of 4 or 6 numbers", parameter="bbox")
+    if intersects is not None:
+        if not isinstance(intersects, dict):
+            raise InvalidRequest("intersects is a GeoJSON geometry", parameter="intersects")
+        positions_of(intersects)
+    first, last = interval_of(_text(parameters, "datetime"))
+    query, wanted = parameters.get("query"), parameters.get("filter")
+    language, crs = _text(parameters, "filter-lang"), _text(parameters, "filter-crs")
+    return ItemQuery(
+        collections=[collection] if collection is not None else _names(parameters, "collections") or (),
+        # an empty list asks for nothing in particular
+        ids=_names(parameters, "ids") or None,
+        boxes=boxes_of(bbox) if bbox else (),
+        geometry=intersects,
+        first=first,
+        last=last,
+        filter=both(
+            query_of(query) if query is not None else None,
+            filter_of(wanted, language, crs) if wanted is not None else None,
+        ),
+    )
+
+
+def interval_of(value: str | None) -> tuple[datetime | None, datetime | None]:
+    """From when until when a `datetime` is: an RFC 3339 instant or an interval `start/end`, `..` or nothing: open.
 
     Raises:
         InvalidRequest: it is neither, or an interval whose end lies before its start.
     """
     if value is None:
-        return
+        return None, None
     parts = value.split("/")
     ends = [None if part in ("", "..") else _instant(part) for part in parts]
     if len(parts) > 2 or all(end is None for end in ends):
@@ -57,8 +147,20 @@ def check_datetime(value: str | None) -> None:
             f"{value!r} is no datetime; write 2020-05-18T00:00:00Z, or an interval such as 2020-05-01T00:00:00Z/..",
             parameter="datetime",
         )
-    if len(ends) == 2 and ends[0] is not None and ends[1] is not None and ends[1] < ends[0]:
+    first, last = ends[0], ends[-1]
+    if first is not None and last is not None and last < first:
         raise InvalidRequest(f"the interval {value!r} ends before it starts", parameter="datetime")
+    return first, last
+
+
+def check_limit(limit: Any) -> None:
+    """Let a page size pass; one above what a page may hold is cut, not refused.
+
+    Raises:
+        InvalidRequest: it is no whole number from 1 on.
+    """
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise InvalidRequest(f"limit is a whole number from 1 on, not {limit}", parameter="limit")
 
 
 def _instant(text: str) -> datetime:
@@ -72,73 +174,67 @@ def _instant(text: str) -> datetime:
         raise InvalidRequest(f"there is no such time as {text!r}: {error}", parameter="datetime") from error
 
 
-def check_limit(limit: int | None) -> None:
-    """Let a page size pass; one above what a page may hold is cut, not refused.
-
-    Raises:
-        InvalidRequest: it is below 1.
-    """
-    if limit is not None and limit < 1:
-        raise InvalidRequest(f"limit is at least 1, not {limit}", parameter="limit")
+def _sort(sortby: Any) -> Sequence[SortKey]:
+    if sortby is None:
+        return ()
+    if not isinstance(sortby, list):
+        raise InvalidRequest('sortby is a list such as [{"field": "datetime", "direction": "asc"}]', parameter="sortby")
+    return [_sort_key(each) for each in sortby]
 
 
-def page_query(search: PgstacSearch) -> PageQuery | None:
-    """What a checked search asks for; None if only pgSTAC can do it.
+def _sort_key(each: Any) -> SortKey:
+    if not isinstance(each, dict) or not isinstance(each.get("field"), str) or not each["field"].strip():
+        raise InvalidRequest("each entry of sortby names a field", parameter="sortby")
+    direction = each.get("direction", "asc")
+    if direction not in _DIRECTIONS:
+        raise InvalidRequest(f"the direction of sortby is asc or desc, not {direction!r}", parameter="sortby")
+    return SortKey(each["field"], _DIRECTIONS[direction])
 
-    Raises:
-        InvalidRequest: its token is damaged.
-    """
-    fields = getattr(search, "fields", None)
-    if any(getattr(search, name, None) for name in ("query", "filter_expr", "q")) or (
-        fields and (fields.include or fields.exclude)
-    ):
+
+def _sort_of(text: str) -> dict[str, str]:
+    return {"field": text.lstrip("+-").strip(), "direction": "desc" if text.startswith("-") else "asc"}
+
+
+def _fields(fields: Any) -> Fields | None:
+    if fields is None:
         return None
-    ascending = _ascends(getattr(search, "sortby", None))
-    interval = _interval(search.datetime)
-    token = getattr(search, "token", None)
-    start = position_of(token) if token else None
-    if ascending is None or interval is None or (search.bbox and len(search.bbox) != 4) or (token and start is None):
+    if not isinstance(fields, dict):
+        raise InvalidRequest("fields is an object with include and exclude", parameter="fields")
+    include, exclude = (frozenset(_names(fields, name) or ()) for name in ("include", "exclude"))
+    return Fields(include=include, exclude=exclude) if include or exclude else None
+
+
+def _names(parameters: Mapping[str, Any], name: str) -> list[str] | None:
+    names = parameters.get(name)
+    if names is None:
         return None
-    if search.collections is not None and not search.collections:
-        return None
-    return PageQuery(
-        limit=search.limit,
-        collections=search.collections or (),
-        ids=search.ids,
-        boxes=_boxes(search.bbox) if search.bbox else (),
-        geometry=search.intersects.model_dump_json(exclude_none=True) if search.intersects else None,
-        first=interval[0],
-        last=interval[1],
-        ascending=ascending,
-        start=start,
-        backwards=goes_back(token) if token else False,
-    )
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise InvalidRequest(f"{name} is a list of texts", parameter=name)
+    return names
 
 
-def _ascends(sortby: Sequence[object] | None) -> bool | None:
-    """Whether the oldest comes first; None for an order by something else."""
-    if not sortby:
-        return False
-    [first, *others] = sortby
-    if others or getattr(first, "field", None) not in ("datetime", "properties.datetime"):
-        return None
-    return SortDirections(getattr(first, "direction", "asc")) is SortDirections.asc
+def _text(parameters: Mapping[str, Any], name: str) -> str | None:
+    text = parameters.get(name)
+    if text is not None and not isinstance(text, str):
+        raise InvalidRequest(f"{name} is a text", parameter=name)
+    return text
 
 
-def _interval(value: str | None) -> tuple[datetime | None, datetime | None] | None:
-    """From when until when, None where it is open; None for both in a form that only pgSTAC reads."""
-    if value is None:
-        return None, None
-    parts = value.split("/")
-    if len(parts) > 2 or not all(part in ("", "..") or _INSTANT.fullmatch(part) for part in parts):
-        return None
-    ends = [None if part in ("", "..") else _instant(part) for part in parts]
-    return ends[0], ends[-1]
+def _json(text: str, name: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"{name} is not valid JSON: {error}", parameter=name) from error
 
 
-def _boxes(bbox: Sequence[float]) -> list[Box]:
-    """The box, or the two that it is made of where it crosses the antimeridian."""
-    west, south, east, north = bbox
-    if west > east:
-        return [(west, south, 180.0, north), (-180.0, south, east, north)]
-    return [(west, south, east, north)]
+def _numbers(texts: Sequence[str], name: str) -> list[float]:
+    try:
+        return [float(text) for text in texts]
+    except ValueError as error:
+        raise InvalidRequest(f"{name} is a list of numbers, not {','.join(texts)}", parameter=name) from error
+
+
+def _whole_number(text: str, name: str) -> int:
+    if not re.fullmatch(r"[+-]?\d{1,18}", text):
+        raise InvalidRequest(f"{name} is a whole number, not {text!r}", parameter=name)
+    return int(text)

@@ -1,0 +1,146 @@
+"""The routes that clients call most, searches and items: from the request to bytes with nothing between.
+
+They stand before those of stac-fastapi, which describe them in the OpenAPI definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import asyncpg
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from stacyard.core.access import check_read
+from stacyard.core.database import AsyncConnection, AsyncDatabase
+from stacyard.core.errors import InvalidRequest, NotFound
+from stacyard.core.pgstac import BaseItems
+from stacyard.core.pgstac_count import Count, Counting, count_items
+from stacyard.core.pgstac_pages import Catalog, has_collection, read_one, read_page
+from stacyard.stac.answers import GEOJSON, Asked, feature, feature_collection
+from stacyard.stac.items import ItemPublisher
+from stacyard.stac.publishing import api_of, asset_publisher, origin_of
+from stacyard.stac.search import Fields, ItemSearch, parameters_of, search_of
+from stacyard.stac.settings import StacSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemRoutes:
+    """Answers searches and reads of items."""
+
+    settings: StacSettings
+    database: AsyncDatabase
+    catalog: Catalog = field(default_factory=lambda: Catalog(base_items=BaseItems(seconds=5.0)))
+    counting: Counting = field(default_factory=Counting)
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """Routes to be put before those of stac-fastapi."""
+        return [
+            Route("/search", _Answer(self.search), methods=["GET", "POST"]),
+            Route("/collections/{collection_id}/items", _Answer(self.items), methods=["GET"]),
+            Route("/collections/{collection_id}/items/{item_id}", _Answer(self.item), methods=["GET"]),
+        ]
+
+    async def search(self, request: Request) -> Response:
+        """`GET` and `POST /search`."""
+        if request.method == "POST":
+            body = await _body(request)
+            search = search_of(body, page_limit=self.settings.page_limit)
+            return await self._page(request, search, Asked(api=api_of(request), path="search", body=body))
+        pairs = _pairs(request)
+        search = search_of(parameters_of(pairs), page_limit=self.settings.page_limit)
+        return await self._page(request, search, Asked(api=api_of(request), path="search", pairs=pairs))
+
+    async def items(self, request: Request) -> Response:
+        """`GET /collections/{id}/items`."""
+        collection, pairs = request.path_params["collection_id"], _pairs(request)
+        search = search_of(parameters_of(pairs), page_limit=self.settings.page_limit, collection=collection)
+        path = f"collections/{quote(collection)}/items"
+        asked = Asked(api=api_of(request), path=path, collection=collection, pairs=pairs)
+        return await self._page(request, search, asked)
+
+    async def item(self, request: Request) -> Response:
+        """`GET /collections/{id}/items/{id}`."""
+        collection, item = request.path_params["collection_id"], request.path_params["item_id"]
+        check_read(request, collection=collection, item=item)
+        with understandable():
+            async with self.database.connection() as connection:
+                row = await read_one(connection, self.catalog.base_items, collection, item)
+                if row is None:
+                    await _check_collection(connection, collection)
+                    raise NotFound(f"Item {item} in Collection {collection} does not exist.")
+        return Response(feature(self._publisher(request), row), media_type=GEOJSON)
+
+    async def _page(self, request: Request, search: ItemSearch, asked: Asked) -> Response:
+        for collection in search.page.items.collections:
+            check_read(request, collection=collection)
+        with understandable():
+            async with self.database.connection() as connection:
+                page = await read_page(connection, self.catalog, search.page)
+                if not page.rows and asked.collection is not None:
+                    await _check_collection(connection, asked.collection)
+                count = await self._count(connection, search)
+        publisher = self._publisher(request, search.fields)
+        return Response(feature_collection(page, publisher, asked, count), media_type=GEOJSON)
+
+    async def _count(self, connection: AsyncConnection, search: ItemSearch) -> Count | None:
+        if not search.count and not await self.counting.is_on(connection):
+            return None
+        items = search.page.items
+        queryables = await self.catalog.queryables.of(connection, items.names(), items.collections)
+        return await count_items(connection, items, queryables)
+
+    def _publisher(self, request: Request, fields: Fields | None = None) -> ItemPublisher:
+        api = api_of(request)
+        assets = asset_publisher(self.settings.storage)
+        return ItemPublisher(api=api, origin=origin_of(api), assets=assets, fields=fields)
+
+
+class _Answer:
+    """A method as the application of a route: Starlette wraps functions in more than is needed here."""
+
+    def __init__(self, method: Any) -> None:
+        self._method = method
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._method(Request(scope, receive))
+        await response(scope, receive, send)
+
+
+@contextmanager
+def understandable() -> Iterator[None]:
+    """What the database cannot make sense of is the client's to change."""
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.RaiseError, asyncpg.SyntaxOrAccessError) as error:
+        raise InvalidRequest(f"this search cannot be made: {error.args[0]}") from error
+
+
+def _pairs(request: Request) -> list[tuple[str, str]]:
+    try:
+        text = request.scope["query_string"].decode("ascii")
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=100, errors="strict")
+    except ValueError as error:
+        raise InvalidRequest(f"the query string cannot be read: {error}") from error
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", parameter="body") from error
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body of a search is a JSON object", parameter="body")
+    return body
+
+
+async def _check_collection(connection: AsyncConnection, collection: str) -> None:
+    if not await has_collection(connection, collection):
+        raise NotFound(f"Collection {collection} does not exist.")
