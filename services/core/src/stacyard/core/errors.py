@@ -34,6 +34,30 @@ class Forbidden(StacyardError):
     status = 403
 
 
+class Conflict(StacyardError):
+    """What is there already does not go together with what is to be done."""
+
+    status = 409
+
+
+class PreconditionFailed(StacyardError):
+    """It is not, or no longer, as the client's `If-Match` says."""
+
+    status = 412
+
+
+class TooLarge(StacyardError):
+    """The body of the request is larger than anything that is taken."""
+
+    status = 413
+
+
+class UnsupportedMediaType(StacyardError):
+    """The body of the request is of a kind that is not taken here."""
+
+    status = 415
+
+
 class Overloaded(StacyardError):
     """No capacity within the bounded wait; asking again later can succeed."""
 

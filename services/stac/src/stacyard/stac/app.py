@@ -15,10 +15,12 @@ from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
 from stacyard.core.openapi import serve_definition
 from stacyard.stac.client import CatalogClient
-from stacyard.stac.connections import connection_getter
+from stacyard.stac.connections import Writing, connection_getter
+from stacyard.stac.intake import Intake
 from stacyard.stac.routes import ItemRoutes
 from stacyard.stac.settings import StacSettings
 from stacyard.stac.transactions import CatalogExtensions
+from stacyard.stac.writes import Writes
 
 
 def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -> FastAPI:
@@ -46,17 +48,24 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
             await database.close()
 
     upstream = settings.upstream()
-    app: FastAPI = instantiate_api(
+    writes = None
+    if writer is not None:
+        intake = Intake(max_items=settings.write_max_items, reserved=upstream.invalid_id_chars)
+        writes = Writes(writing=Writing(writer), intake=intake, max_bytes=settings.write_max_bytes)
+    api = instantiate_api(
         client=partial(CatalogClient, landing_page_id=settings.catalog_id),
-        extensions=CatalogExtensions(settings=upstream),
+        extensions=CatalogExtensions(settings=upstream, writes=writes),
         lifespan=lifespan,
         settings=upstream,
-    ).app
+    )
+    app: FastAPI = api.app
     app.state.stacyard = settings
-    app.state.get_connection = connection_getter(reader, writer)
+    app.state.get_connection = connection_getter(reader)
+    app.state.items = ItemRoutes(settings=settings, connect=app.state.get_connection)
+    app.state.reads = api.client
     app.state.ready_checks = {"database": reader.ping}
     # before upstream's for the same paths
-    app.router.routes[:0] = ItemRoutes(settings=settings, database=reader).routes()
+    app.router.routes[:0] = app.state.items.routes()
     serve_definition(app)
     # upstream's models count with times that a client may have put at the end of the calendar
     answer_with_problems(app, {**DEFAULT_STATUS_CODES, OverflowError: 400})

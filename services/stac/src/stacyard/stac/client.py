@@ -10,7 +10,7 @@ from typing import Any, cast
 import attr
 from fastapi import Request
 from stac_fastapi.pgstac.core import CoreCrudClient
-from stac_fastapi.types.stac import Collection, Collections
+from stac_fastapi.types.stac import Collection, Collections, Item
 
 from stacyard.core.access import check_read, may_read
 from stacyard.core.places import boxes_of
@@ -56,6 +56,10 @@ class CatalogClient(CoreCrudClient):
         with understandable():
             found = await super().get_collection(collection_id, request)
         return cast(Collection, publish_extent(_publish(request, found)))
+
+    async def get_item(self, item_id: str, collection_id: str, request: Request, **_: Any) -> Item:
+        """`GET /collections/{id}/items/{id}`."""
+        return cast(Item, await request.app.state.items.get_item(request, collection_id, item_id))
 
 
 def _publish(request: Request, document: Any) -> Any:

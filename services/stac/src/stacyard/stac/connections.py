@@ -1,18 +1,18 @@
-"""Connections for stac-fastapi-pgstac: the reader's for reads; for writes a transaction that raises the revision."""
+"""Connections for the catalog: the reader's for reads; for writes one transaction that raises the revision."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Literal, Protocol
 
+import asyncpg
 from fastapi import Request
 from stac_fastapi.pgstac.db import translate_pgstac_errors
 
 from stacyard.core.database import AsyncConnection, AsyncDatabase
-from stacyard.core.errors import Forbidden
-from stacyard.core.revision import RAISE_REVISION
-from stacyard.stac.transactions import collection_written
+from stacyard.core.errors import Conflict, Forbidden, InvalidRequest, Overloaded
+from stacyard.core.pgstac_writes import CatalogWriter
 
 
 class GetConnection(Protocol):
@@ -24,23 +24,77 @@ class GetConnection(Protocol):
         """A connection to read, or to write."""
 
 
-def connection_getter(reader: AsyncDatabase, writer: AsyncDatabase | None) -> GetConnection:
-    """The getter over two pools; without a writer, writes are refused."""
+def connection_getter(reader: AsyncDatabase) -> GetConnection:
+    """The getter over the reader's pool. Within a write, what is read is read in its transaction."""
 
     @asynccontextmanager
     async def get_connection(request: Request, readwrite: Literal["r", "w"] = "r") -> AsyncIterator[AsyncConnection]:
-        if readwrite == "r":
-            with translate_pgstac_errors():
-                async with reader.connection() as connection:
-                    yield connection
-            return
-        if writer is None:
-            raise Forbidden("this catalog is read-only; transactions are off")
+        if readwrite == "w":
+            raise Forbidden("this catalog is written through its transaction extension only")
+        writing: AsyncConnection | None = getattr(request.state, "writing", None)
         with translate_pgstac_errors():
-            async with writer.connection() as connection, connection.transaction():
+            if writing is not None:
+                yield writing
+                return
+            async with reader.connection() as connection:
                 yield connection
-                collection = await collection_written(request)
-                if collection is not None:
-                    await connection.fetchval(RAISE_REVISION.format(placeholder="$1"), collection)
 
     return get_connection
+
+
+class Writing:
+    """Transactions over the writer's pool."""
+
+    def __init__(self, writer: AsyncDatabase) -> None:
+        self._writer = writer
+
+    @asynccontextmanager
+    async def __call__(self, request: Request, collection: str) -> AsyncIterator[CatalogWriter]:
+        """One transaction about one collection; if it has changed anything, it raises the collection's revision too.
+
+        Raises:
+            InvalidRequest: the database cannot make sense of a document.
+            Conflict: something of this id is there already.
+            Overloaded: others have the collection in hand, or the database has too much to do.
+        """
+        with _understandable():
+            async with self._writer.connection() as connection, connection.transaction():
+                request.state.writing = connection
+                try:
+                    catalog = CatalogWriter(connection, collection)
+                    yield catalog
+                    await catalog.raise_revision()
+                finally:
+                    request.state.writing = None
+
+
+# what a client can send that the checks before do not see, for one a geometry that PostGIS cannot read
+_NOT_UNDERSTOOD = (
+    asyncpg.DataError,
+    asyncpg.RaiseError,
+    asyncpg.InternalServerError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.NotNullViolationError,
+)
+# another writer, or a search, was in the way
+_IN_THE_WAY = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.CheckViolationError,
+    asyncpg.UndefinedTableError,
+)
+
+
+@contextmanager
+def _understandable() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict("there is one of this id already: change it with PUT or PATCH") from error
+    except _IN_THE_WAY as error:
+        raise Overloaded("others have this collection in hand; try again shortly") from error
+    except asyncpg.QueryCanceledError as error:
+        raise Overloaded("this write took too long; send less at a time, or try again shortly") from error
+    except _NOT_UNDERSTOOD as error:
+        raise InvalidRequest(f"the database cannot store this: {error.args[0]}") from error

@@ -77,8 +77,9 @@ class ItemPublisher:
             "links": self._links(row, members.get("links")),
             "assets": assets,
         }
-        if self._publish_assets(assets):
-            item["stac_extensions"] = _with_alternates(members.get("stac_extensions"))
+        extensions = members.get("stac_extensions")
+        if self._publish_assets(assets) and extensions is not None:
+            item["stac_extensions"] = _with_alternates(extensions)
         return item if self.fields is None else _chosen(item, self.fields)
 
     def _links(self, row: Row, stored: Json | None) -> Json:
@@ -116,8 +117,8 @@ class ItemPublisher:
         return changed
 
 
-def _with_alternates(extensions: Json | None) -> Json:
-    known = [] if extensions is None else msgspec.json.decode(extensions)
+def _with_alternates(extensions: Json) -> Json:
+    known = msgspec.json.decode(extensions)
     return Json(orjson.dumps(known if ALTERNATE_ASSETS in known else [*known, ALTERNATE_ASSETS]))
 
 

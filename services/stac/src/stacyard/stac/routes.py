@@ -19,12 +19,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from stacyard.core.access import check_read
-from stacyard.core.database import AsyncConnection, AsyncDatabase
+from stacyard.core.database import AsyncConnection
 from stacyard.core.errors import InvalidRequest, NotFound
 from stacyard.core.pgstac import BaseItems
 from stacyard.core.pgstac_count import Count, Counting, count_items
 from stacyard.core.pgstac_pages import Catalog, has_collection, read_one, read_page
 from stacyard.stac.answers import GEOJSON, Asked, feature, feature_collection
+from stacyard.stac.connections import GetConnection
 from stacyard.stac.items import ItemPublisher
 from stacyard.stac.publishing import api_of, asset_publisher, origin_of
 from stacyard.stac.search import Fields, ItemSearch, parameters_of, search_of
@@ -36,7 +37,7 @@ class ItemRoutes:
     """Answers searches and reads of items."""
 
     settings: StacSettings
-    database: AsyncDatabase
+    connect: GetConnection
     catalog: Catalog = field(default_factory=lambda: Catalog(base_items=BaseItems(seconds=5.0)))
     counting: Counting = field(default_factory=Counting)
 
@@ -68,10 +69,17 @@ class ItemRoutes:
 
     async def item(self, request: Request) -> Response:
         """`GET /collections/{id}/items/{id}`."""
-        collection, item = request.path_params["collection_id"], request.path_params["item_id"]
+        return await self.get_item(request, request.path_params["collection_id"], request.path_params["item_id"])
+
+    async def get_item(self, request: Request, collection: str, item: str) -> Response:
+        """An item by its id.
+
+        Raises:
+            NotFound: there is none, or no such collection.
+        """
         check_read(request, collection=collection, item=item)
         with understandable():
-            async with self.database.connection() as connection:
+            async with self.connect(request) as connection:
                 row = await read_one(connection, self.catalog.base_items, collection, item)
                 if row is None:
                     await _check_collection(connection, collection)
@@ -82,7 +90,7 @@ class ItemRoutes:
         for collection in search.page.items.collections:
             check_read(request, collection=collection)
         with understandable():
-            async with self.database.connection() as connection:
+            async with self.connect(request) as connection:
                 page = await read_page(connection, self.catalog, search.page)
                 if not page.rows and asked.collection is not None:
                     await _check_collection(connection, asked.collection)

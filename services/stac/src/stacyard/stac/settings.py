@@ -20,6 +20,10 @@ class StacSettings(BaseSettings):
     description: str = Field("The imagery of a farm.", description="Description on the landing page.")
     catalog_id: str = Field("stacyard", description="Id of the root catalog.")
     transactions: bool = Field(False, description="Offer the transaction extensions; needs the writer's database URL.")
+    write_max_items: int = Field(1000, ge=1, le=10_000, description="Items that one write may bring at the most.")
+    write_max_bytes: int = Field(
+        32_000_000, ge=1000, description="Bytes that the body of a write may have at the most."
+    )
     page_limit: int = Field(1000, ge=1, le=10_000, description="Items a page may hold at the most.")
 
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)

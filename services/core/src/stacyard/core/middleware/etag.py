@@ -13,8 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class ETag:
     """Tags whole GET answers with a weak hash of their bytes and answers 304 to a matching `If-None-Match`.
 
-    Streamed answers, and those that bring a tag of their own, pass as they are. The tag is weak because compression
-    comes after it. RFC 9110, sections 8.8.3 and 13.1.2.
+    Streamed answers, and those that bring a tag of their own, pass as they are. RFC 9110, sections 8.8.3 and 13.1.2.
     """
 
     app: ASGIApp
@@ -37,10 +36,10 @@ class ETag:
                 held, start = start, None
                 body = message.get("body", b"")
                 if not message.get("more_body", False) and body:
-                    tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+                    tag = entity_tag(body)
                     headers = MutableHeaders(scope=held)
                     headers["ETag"] = tag
-                    if if_none_match is not None and _matches(if_none_match, tag):
+                    if if_none_match is not None and matches(if_none_match, tag):
                         del headers["Content-Length"]
                         await send({**held, "status": 304, "headers": headers.raw})
                         await send({"type": "http.response.body", "body": b""})
@@ -51,6 +50,12 @@ class ETag:
         await self.app(scope, receive, send_tagged)
 
 
-def _matches(if_none_match: str, tag: str) -> bool:
-    wanted = [part.strip().removeprefix("W/") for part in if_none_match.split(",")]
+def entity_tag(body: bytes) -> str:
+    """The tag of an answer with this body; weak, because compression comes after it."""
+    return f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def matches(header: str, tag: str) -> bool:
+    """Whether `If-None-Match` or `If-Match` names a tag, or any by `*`. Weak tags match, since we give no others."""
+    wanted = [part.strip().removeprefix("W/") for part in header.split(",")]
     return "*" in wanted or tag.removeprefix("W/") in wanted
