@@ -140,6 +140,10 @@ def test_the_collections_of_the_demo_are_valid(product: str) -> None:
     assert problems(document) == []
     assert (RENDER in document["stac_extensions"]) == bool(recipe.renders)
     assert document.get("renders", {}).keys() == recipe.renders.keys()
+    # by the names that the vector service gives its layers
+    tables = [table["name"] for table in document.get("table:tables", [])]
+    assert tables == (["features.parcels"] if product == "parcels" else [])
+    assert (TABLE in document["stac_extensions"]) == bool(tables)
     pystac.Collection.from_dict({**document, "stac_extensions": []}, migrate=False).validate()
 
 

@@ -43,9 +43,10 @@ def stock(database_settings: DatabaseSettings) -> Iterator[httpx.Client]:
 
 
 def comparable(answer: httpx.Response, base: str) -> dict[str, Any]:
-    """The answer, without what tells which service it is of and how pages are found."""
+    """The answer, without what tells which service it is of, how pages are found, and the way to our map."""
     document = json.loads(answer.text.replace(base, "https://stac.example"))
     for links in [document["links"], *(feature["links"] for feature in document["features"])]:
+        links[:] = [link for link in links if (link["rel"], link.get("type")) != ("alternate", "text/html")]
         for link in links:
             link.pop("body", None)
             link["href"] = link["href"].split("?")[0]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from stacyard.ingestor.recipe import Asset, Recipe
+from stacyard.ingestor.recipe import Asset, Layer, Recipe
 from stacyard.ingestor.stages.extensions import extensions_of
-from stacyard.ingestor.stages.vocabulary import COG, FLATGEOBUF, eo_band
+from stacyard.ingestor.stages.vocabulary import COG, FLATGEOBUF, LAYER_SCHEMA, eo_band
 from stacyard.ingestor.times import instant
 
 _WORLD = (-180.0, -90.0, 180.0, 90.0)
@@ -66,12 +66,21 @@ def describe_collection(recipe: Recipe, extent: Extent | None) -> dict[str, Any]
     if recipe.renders:
         document["renders"] = recipe.render_documents(recipe.assets)
     assets = {key: _item_asset(asset) for key, asset in recipe.assets.items()}
+    tables = [_table(layer, layer.table) for layer in recipe.layers if layer.table]
+    if tables:
+        document["table:tables"] = tables
     if recipe.kind == "vector":
         assets = {"data": {"type": FLATGEOBUF, "roles": ["data"]}}
     if assets:
         document["item_assets"] = assets
     document["stac_extensions"] = extensions_of(document)
     return document
+
+
+def _table(layer: Layer, table: str) -> dict[str, str]:
+    """A table as the table extension lists it, by the name that the vector service gives its layer."""
+    description = layer.title or layer.description
+    return {"name": f"{LAYER_SCHEMA}.{table}"} | ({"description": description} if description else {})
 
 
 def _item_asset(asset: Asset) -> dict[str, Any]:

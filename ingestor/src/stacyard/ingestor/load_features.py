@@ -17,8 +17,8 @@ from stacyard.core.revision import raise_revision
 from stacyard.ingestor.errors import Rejected
 from stacyard.ingestor.session import Connection, Session
 from stacyard.ingestor.stages.vectors import GEOMETRY, Layer
+from stacyard.ingestor.stages.vocabulary import LAYER_SCHEMA as SCHEMA
 
-SCHEMA = "features"
 _EXISTS = "SELECT to_regclass(%s) IS NOT NULL"
 _OURS = """
 SELECT relkind = 'r' AND pg_get_userbyid(relowner) = current_user

@@ -19,7 +19,8 @@ PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 # version 1.1 is the one that has `raster:bands`, which the tilers read; `bands` of STAC 1.1 says the same
 RASTER = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
 RENDER = "https://stac-extensions.github.io/render/v2.0.0/schema.json"
-TABLE = "https://stac-extensions.github.io/table/v1.2.0/schema.json"
+# version 1.3 lets a collection list its tables and no more
+TABLE = "https://stac-extensions.github.io/table/v1.3.0/schema.json"
 
 _BY_PREFIX: Mapping[str, str] = {
     "eo": EO,
@@ -126,6 +127,10 @@ def _renders(value: Any) -> bool:
     )
 
 
+def _named(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) and _text(each.get("name")) for each in value)
+
+
 _CHECKS: Mapping[str, Check] = {
     "eo:cloud_cover": _percent,
     "eo:snow_cover": _percent,
@@ -144,7 +149,8 @@ _CHECKS: Mapping[str, Check] = {
     "processing:software": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
     "raster:bands": _raster_bands,
     "renders": _renders,
-    "table:columns": lambda value: isinstance(value, list) and all(_text(column.get("name")) for column in value),
+    "table:columns": _named,
     "table:row_count": _whole,
     "table:primary_geometry": _text,
+    "table:tables": _named,
 }

@@ -1,4 +1,4 @@
-"""What items and their collection say in the same words: media types and bands."""
+"""What items and their collection say in the same words: media types, bands, and where tables are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from stacyard.ingestor.recipe import Band
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 FLATGEOBUF = "application/vnd.flatgeobuf"
+#: Schema of the tables that the vector service serves.
+LAYER_SCHEMA = "features"
 
 
 def eo_band(band: Band) -> dict[str, Any]:

@@ -19,6 +19,18 @@ def split_list(value: object) -> object:
     return value
 
 
+def base_url(value: str) -> str:
+    """A base URL, without a slash at the end.
+
+    Raises:
+        ValueError: it is none, or has a query or fragment that a path could not be put behind.
+    """
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError(f"{value!r} is no base URL: write for example https://maps.example.org/fields")
+    return value.rstrip("/")
+
+
 class DatabaseSettings(BaseSettings):
     """Where PostgreSQL is and how long we wait for it: one URL a role, so that readers may sit on a replica."""
 
@@ -69,10 +81,31 @@ class StorageSettings(BaseSettings):
     )
     public_path: str | None = Field(
         None,
-        description="Path on this origin that serves the asset prefix, for example /assets; none: hrefs stay.",
+        description="Path on this origin that serves the asset prefix, for example /assets.",
+    )
+    public_url: str | None = Field(
+        None, description="Base URL that serves the asset prefix, for example that of a CDN; goes before the path."
+    )
+    presign_seconds: int = Field(
+        3600,
+        ge=0,
+        le=604_800,
+        description="Assets in S3 that no public path or URL serves are published as presigned URLs that hold for so "
+        "long at the most, half of it at the least; 0: their hrefs stay.",
     )
 
     _split = field_validator("readable", mode="before")(split_list)
+
+    @field_validator("public_path", "public_url")
+    @classmethod
+    def _without_end(cls, value: str | None) -> str | None:
+        # an empty variable says none, as a program that passes all of them on writes it
+        return value.rstrip("/") or None if value else None
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_base_url(cls, value: str | None) -> str | None:
+        return value if value is None else base_url(value)
 
     @field_validator("assets")
     @classmethod
@@ -111,12 +144,7 @@ class HttpSettings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _is_http_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-            raise ValueError(f"{value!r} is no base URL: write for example https://maps.example.org/fields")
-        return value.rstrip("/")
+        return value if value is None else base_url(value)
 
     def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
         """The trusted proxies as networks; `*` becomes both default routes."""

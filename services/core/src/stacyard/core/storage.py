@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,9 @@ from obstore.store import LocalStore, S3Store
 from stacyard.core.errors import Forbidden, NotFound, StorageError
 
 Store: TypeAlias = LocalStore | S3Store
+
+# a segment of one or two dots, which leads out of a directory; also where they or the slashes are percent-encoded
+_DOTS = re.compile(r"(?:^|/|%2f)(?:\.|%2e){1,2}(?:/|%2f|\Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +52,9 @@ def local_path(uri: str) -> Path | None:
 
 def is_below(uri: str, prefix: str) -> bool:
     """Whether a URI is the prefix itself or names something below it, with no way out by `..`."""
-    if any(unquote(segment) in ("..", ".") for segment in uri.split("/")):
+    if uri != prefix and not uri.startswith(prefix.rstrip("/") + "/"):
         return False
-    return uri == prefix or uri.startswith(prefix.rstrip("/") + "/")
+    return not _DOTS.search(uri)
 
 
 class Storage:

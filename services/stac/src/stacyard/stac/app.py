@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import anyio.to_thread
 from fastapi import FastAPI
 from stac_fastapi.api.errors import DEFAULT_STATUS_CODES
 from stac_fastapi.pgstac.app import instantiate_api
@@ -14,6 +15,7 @@ from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
 from stacyard.core.openapi import serve_definition
+from stacyard.stac.assets import AssetPublisher
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import Writing, connection_getter
 from stacyard.stac.intake import Intake
@@ -37,10 +39,12 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
         if settings.transactions
         else None
     )
+    assets = AssetPublisher.of(settings.storage)
     databases = [database for database in (reader, writer) if database is not None]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await anyio.to_thread.run_sync(assets.open)
         for database in databases:
             await database.open()
         yield
@@ -61,6 +65,7 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
     app: FastAPI = api.app
     app.state.stacyard = settings
     app.state.get_connection = connection_getter(reader)
+    app.state.assets = assets
     app.state.items = ItemRoutes(settings=settings, connect=app.state.get_connection)
     app.state.reads = api.client
     app.state.ready_checks = {"database": reader.ping}

@@ -14,8 +14,7 @@ from stac_fastapi.types.stac import Collection, Collections, Item
 
 from stacyard.core.access import check_read, may_read
 from stacyard.core.places import boxes_of
-from stacyard.stac.extent import publish_extent
-from stacyard.stac.publishing import api_of, asset_publisher, origin_of
+from stacyard.stac.documents import DocumentPublisher
 from stacyard.stac.routes import understandable
 from stacyard.stac.search import check_limit, interval_of
 
@@ -47,7 +46,8 @@ class CatalogClient(CoreCrudClient):
             found = await super().all_collections(request=request, **parameters)
         if isinstance(found, dict):
             readable = [each for each in found["collections"] if may_read(request, collection=each.get("id"))]
-            found["collections"] = [publish_extent(_publish(request, collection)) for collection in readable]
+            publisher = DocumentPublisher.of(request)
+            found["collections"] = [publisher.collection(collection) for collection in readable]
         return cast(Collections, found)
 
     async def get_collection(self, collection_id: str, request: Request, **_: Any) -> Collection:
@@ -55,13 +55,8 @@ class CatalogClient(CoreCrudClient):
         check_read(request, collection=collection_id)
         with understandable():
             found = await super().get_collection(collection_id, request)
-        return cast(Collection, publish_extent(_publish(request, found)))
+        return cast(Collection, DocumentPublisher.of(request).collection(found))
 
     async def get_item(self, item_id: str, collection_id: str, request: Request, **_: Any) -> Item:
         """`GET /collections/{id}/items/{id}`."""
         return cast(Item, await request.app.state.items.get_item(request, collection_id, item_id))
-
-
-def _publish(request: Request, document: Any) -> Any:
-    publisher = asset_publisher(request.app.state.stacyard.storage)
-    return publisher.publish(document, origin=origin_of(api_of(request)))

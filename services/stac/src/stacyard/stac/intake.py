@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from stac_fastapi.pgstac.models.links import INFERRED_LINK_RELS
-
 from stacyard.core.errors import InvalidRequest
-from stacyard.stac.assets import withdraw
 from stacyard.stac.bodies import pointer
-from stacyard.stac.extent import withdraw_extent
+from stacyard.stac.documents import DocumentPublisher
 from stacyard.stac.validation import Fault, Refused, Schemas
 
 
 class Intake:
-    """Makes what clients send fit to be stored.
+    """Makes what clients send fit to be stored. `published` is how they read it.
 
     Args:
         max_items: how many one request may bring.
@@ -27,7 +24,9 @@ class Intake:
         self._max_items = max_items
         self._reserved = reserved
 
-    def item(self, document: Any, *, collection: str, item_id: str | None = None) -> dict[str, Any]:
+    def item(
+        self, document: Any, *, published: DocumentPublisher, collection: str, item_id: str | None = None
+    ) -> dict[str, Any]:
         """An item as it is stored; `item_id` is the one that it is to replace.
 
         Raises:
@@ -35,9 +34,9 @@ class Intake:
         """
         if faults := self.item_faults(document, collection=collection, item_id=item_id, new=item_id is None):
             raise Refused(faults)
-        return stored_item(document, collection)
+        return stored_item(document, collection, published)
 
-    def items(self, document: dict[str, Any], *, collection: str) -> list[dict[str, Any]]:
+    def items(self, document: dict[str, Any], *, published: DocumentPublisher, collection: str) -> list[dict[str, Any]]:
         """The items of an ItemCollection, all new, as they are stored.
 
         Raises:
@@ -60,7 +59,7 @@ class Intake:
                 seen.add(feature["id"])
         if faults:
             raise Refused(faults)
-        return [stored_item(feature, collection) for feature in features]
+        return [stored_item(feature, collection, published) for feature in features]
 
     def item_faults(self, document: Any, *, collection: str, item_id: str | None = None, new: bool) -> list[Fault]:
         """What keeps an item from being stored."""
@@ -69,7 +68,9 @@ class Intake:
             faults = _href_faults(document) + (self._id_faults(document["id"]) if new else [])
         return faults
 
-    def collection(self, document: Any, *, collection: str | None = None) -> dict[str, Any]:
+    def collection(
+        self, document: Any, *, published: DocumentPublisher, collection: str | None = None
+    ) -> dict[str, Any]:
         """A collection as it is stored; `collection` is the id of the one that it is to replace.
 
         Raises:
@@ -80,7 +81,7 @@ class Intake:
             faults = _href_faults(document) + (self._id_faults(document["id"]) if collection is None else [])
         if faults:
             raise Refused(faults)
-        return withdraw_extent(withdraw(_without_our_links(document)))
+        return published.withdraw({**document})
 
     def check_number(self, items: int) -> None:
         """Let so many items pass.
@@ -96,16 +97,12 @@ class Intake:
         return [Fault("/id", f"an id cannot have {' '.join(found)} in it")] if found else []
 
 
-def stored_item(document: dict[str, Any], collection: str) -> dict[str, Any]:
+def stored_item(document: dict[str, Any], collection: str, published: DocumentPublisher) -> dict[str, Any]:
     """A valid item as it is stored: without what the API puts in by itself, under storage URIs again."""
-    item = _without_our_links(document) | {"collection": collection}
+    item = {**document, "collection": collection}
     # pgSTAC's own mark of how the item is stored
     item.pop("pgstac:base_item", None)
-    return withdraw(item)
-
-
-def _without_our_links(document: dict[str, Any]) -> dict[str, Any]:
-    return {**document, "links": [link for link in document["links"] if link["rel"] not in INFERRED_LINK_RELS]}
+    return published.withdraw(item)
 
 
 def _href_faults(document: dict[str, Any]) -> list[Fault]:

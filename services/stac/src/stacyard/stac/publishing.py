@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from stacyard.core.settings import StorageSettings
-from stacyard.stac.assets import AssetPublisher
-
 
 def api_of(request: Request) -> str:
     """Base URL of the API, with a slash at its end."""
@@ -16,8 +13,3 @@ def api_of(request: Request) -> str:
 def origin_of(api: str) -> str:
     """The public base URL of the whole platform, without a slash at its end; the API's own path is the rest of it."""
     return api.rstrip("/").removesuffix("/stac")
-
-
-def asset_publisher(storage: StorageSettings) -> AssetPublisher:
-    """Who publishes hrefs of assets."""
-    return AssetPublisher(prefix=storage.assets, public_path=storage.public_path)

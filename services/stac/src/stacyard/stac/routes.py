@@ -23,11 +23,12 @@ from stacyard.core.database import AsyncConnection
 from stacyard.core.errors import InvalidRequest, NotFound
 from stacyard.core.pgstac import BaseItems
 from stacyard.core.pgstac_count import Count, Counting, count_items
+from stacyard.core.pgstac_documents import CollectionDocuments
 from stacyard.core.pgstac_pages import Catalog, has_collection, read_one, read_page
 from stacyard.stac.answers import GEOJSON, Asked, feature, feature_collection
 from stacyard.stac.connections import GetConnection
-from stacyard.stac.items import ItemPublisher
-from stacyard.stac.publishing import api_of, asset_publisher, origin_of
+from stacyard.stac.items import ItemPublisher, Looks
+from stacyard.stac.publishing import api_of, origin_of
 from stacyard.stac.search import Fields, ItemSearch, parameters_of, search_of
 from stacyard.stac.settings import StacSettings
 
@@ -40,6 +41,12 @@ class ItemRoutes:
     connect: GetConnection
     catalog: Catalog = field(default_factory=lambda: Catalog(base_items=BaseItems(seconds=5.0)))
     counting: Counting = field(default_factory=Counting)
+    documents: CollectionDocuments = field(default_factory=CollectionDocuments)
+    looks: Looks = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What links there are is in the settings."""
+        object.__setattr__(self, "looks", Looks(self.settings.linked_services))
 
     def routes(self) -> Sequence[BaseRoute]:
         """Routes to be put before those of stac-fastapi."""
@@ -84,7 +91,8 @@ class ItemRoutes:
                 if row is None:
                     await _check_collection(connection, collection)
                     raise NotFound(f"Item {item} in Collection {collection} does not exist.")
-        return Response(feature(self._publisher(request), row), media_type=GEOJSON)
+                publisher = await self._publisher(request, connection, {collection})
+        return Response(feature(publisher, row), media_type=GEOJSON)
 
     async def _page(self, request: Request, search: ItemSearch, asked: Asked) -> Response:
         for collection in search.page.items.collections:
@@ -95,7 +103,9 @@ class ItemRoutes:
                 if not page.rows and asked.collection is not None:
                     await _check_collection(connection, asked.collection)
                 count = await self._count(connection, search)
-        publisher = self._publisher(request, search.fields)
+                publisher = await self._publisher(
+                    request, connection, {row.collection for row in page.rows}, search.fields
+                )
         return Response(feature_collection(page, publisher, asked, count), media_type=GEOJSON)
 
     async def _count(self, connection: AsyncConnection, search: ItemSearch) -> Count | None:
@@ -105,10 +115,18 @@ class ItemRoutes:
         queryables = await self.catalog.queryables.of(connection, items.names(), items.collections)
         return await count_items(connection, items, queryables)
 
-    def _publisher(self, request: Request, fields: Fields | None = None) -> ItemPublisher:
+    async def _publisher(
+        self, request: Request, connection: AsyncConnection, collections: set[str], fields: Fields | None = None
+    ) -> ItemPublisher:
         api = api_of(request)
-        assets = asset_publisher(self.settings.storage)
-        return ItemPublisher(api=api, origin=origin_of(api), assets=assets, fields=fields)
+        return ItemPublisher(
+            api=api,
+            origin=origin_of(api),
+            assets=request.app.state.assets,
+            looks=self.looks,
+            collections=await self.documents.of(connection, collections),
+            fields=fields,
+        )
 
 
 class _Answer:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from stac_fastapi.pgstac.config import Settings as UpstreamSettings
 
-from stacyard.core.settings import DatabaseSettings, HttpSettings, StorageSettings
+from stacyard.core.settings import DatabaseSettings, HttpSettings, StorageSettings, split_list
+from stacyard.stac.links import Service
 
 
 class StacSettings(BaseSettings):
@@ -25,10 +27,16 @@ class StacSettings(BaseSettings):
         32_000_000, ge=1000, description="Bytes that the body of a write may have at the most."
     )
     page_limit: int = Field(1000, ge=1, le=10_000, description="Items a page may hold at the most.")
+    linked_services: Annotated[list[Service], NoDecode] = Field(
+        default=["raster", "vector", "explorer"],
+        description="What stands beside the catalog under its origin, for items and collections to link to.",
+    )
 
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+
+    _split = field_validator("linked_services", mode="before")(split_list)
 
     def upstream(self) -> UpstreamSettings:
         """The settings of stac-fastapi-pgstac."""

@@ -23,6 +23,7 @@ from stacyard.core.middleware.etag import entity_tag, matches
 from stacyard.core.pgstac_writes import CatalogWriter
 from stacyard.stac.bodies import JSON, JSON_PATCH, MERGE_PATCH, check_value, media_type, read_json
 from stacyard.stac.connections import Writing
+from stacyard.stac.documents import DocumentPublisher
 from stacyard.stac.intake import Intake, stored_item
 from stacyard.stac.patches import json_patch, merge_patch
 
@@ -63,11 +64,15 @@ class Writes:
         check_read(request, collection=collection_id)
         body = await read_json(request, max_bytes=self.max_bytes)
         if isinstance(body, dict) and body.get("type") == "FeatureCollection":
-            items = await run_in_threadpool(self.intake.items, body, collection=collection_id)
+            items = await run_in_threadpool(
+                self.intake.items, body, published=DocumentPublisher.of(request), collection=collection_id
+            )
             async with self.writing(request, collection_id) as catalog:
                 await _insert_new(catalog, items)
             return Response(status_code=201)
-        item = await run_in_threadpool(self.intake.item, body, collection=collection_id)
+        item = await run_in_threadpool(
+            self.intake.item, body, published=DocumentPublisher.of(request), collection=collection_id
+        )
         async with self.writing(request, collection_id) as catalog:
             await _insert_new(catalog, [item])
             found = await _get_item(request, collection_id, item["id"])
@@ -78,7 +83,9 @@ class Writes:
         """`PUT /collections/{id}/items/{id}`."""
         check_read(request, collection=collection_id, item=item_id)
         body = await read_json(request, max_bytes=self.max_bytes)
-        item = await run_in_threadpool(self.intake.item, body, collection=collection_id, item_id=item_id)
+        item = await run_in_threadpool(
+            self.intake.item, body, published=DocumentPublisher.of(request), collection=collection_id, item_id=item_id
+        )
         async with self.writing(request, collection_id) as catalog:
             await catalog.lock_items()
             await _unchanged(request, _get_item(request, collection_id, item_id))
@@ -93,7 +100,13 @@ class Writes:
             await _unchanged(request, _get_item(request, collection_id, item_id))
             stored = (await catalog.items([item_id]))[item_id]
             patched = await run_in_threadpool(self._patched, stored, patch)
-            item = await run_in_threadpool(self.intake.item, patched, collection=collection_id, item_id=item_id)
+            item = await run_in_threadpool(
+                self.intake.item,
+                patched,
+                published=DocumentPublisher.of(request),
+                collection=collection_id,
+                item_id=item_id,
+            )
             return await self._replace(request, catalog, collection_id, item)
 
     async def delete_item(self, request: Request, collection_id: str, item_id: str) -> Response:
@@ -108,7 +121,7 @@ class Writes:
     async def create_collection(self, request: Request) -> Response:
         """`POST /collections`."""
         body = await read_json(request, max_bytes=self.max_bytes)
-        document = await run_in_threadpool(self.intake.collection, body)
+        document = await run_in_threadpool(self.intake.collection, body, published=DocumentPublisher.of(request))
         collection = document["id"]
         check_read(request, collection=collection)
         async with self.writing(request, collection) as catalog:
@@ -120,7 +133,9 @@ class Writes:
         """`PUT /collections/{id}`."""
         check_read(request, collection=collection_id)
         body = await read_json(request, max_bytes=self.max_bytes)
-        document = await run_in_threadpool(self.intake.collection, body, collection=collection_id)
+        document = await run_in_threadpool(
+            self.intake.collection, body, published=DocumentPublisher.of(request), collection=collection_id
+        )
         async with self.writing(request, collection_id) as catalog:
             await catalog.lock_collection()
             await _unchanged(request, _get_collection(request, collection_id))
@@ -135,7 +150,9 @@ class Writes:
             await catalog.lock_collection()
             await _unchanged(request, _get_collection(request, collection_id))
             patched = await run_in_threadpool(self._patched, await catalog.collection(), patch)
-            document = await run_in_threadpool(self.intake.collection, patched, collection=collection_id)
+            document = await run_in_threadpool(
+                self.intake.collection, patched, published=DocumentPublisher.of(request), collection=collection_id
+            )
             await catalog.update_collection(document)
             return _answer(await _get_collection(request, collection_id))
 
@@ -155,7 +172,10 @@ class Writes:
         body = await read_json(request, max_bytes=self.max_bytes)
         documents, upsert = self._bulk(body)
         faults = await run_in_threadpool(self._bulk_faults, documents, collection_id, upsert)
-        items = {name: stored_item(each, collection_id) for name, each in documents.items() if name not in faults}
+        published = DocumentPublisher.of(request)
+        items = {
+            name: stored_item(each, collection_id, published) for name, each in documents.items() if name not in faults
+        }
         skipped: list[str] = []
         async with self.writing(request, collection_id) as catalog:
             await catalog.lock_items()
