@@ -99,3 +99,6 @@ async def test_what_the_policy_hides_has_no_assets(tmp_path: Path) -> None:
         assert (await client.get("/assets/open/item/a.txt")).text == "field"
         hidden = await client.get("/assets/hidden/item/a.txt")
         assert (hidden.status_code, hidden.json()["detail"]) == (404, "there is no such thing")
+        for method, status in (("OPTIONS", 204), ("PUT", 405)):
+            asked = await client.request(method, "/assets/open/item/a.txt")
+            assert (asked.status_code, asked.headers["allow"]) == (status, "GET, HEAD, OPTIONS")

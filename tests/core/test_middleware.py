@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
@@ -21,6 +22,7 @@ from stacyard.core.origin import OneOrigin
 from stacyard.core.settings import HttpSettings
 
 SECRET = "SELECT password FROM /var/lib/secret"
+MADE: list[int] = []
 
 
 def application() -> FastAPI:
@@ -45,6 +47,25 @@ def application() -> FastAPI:
     @app.get("/stream")
     def stream() -> StreamingResponse:
         return StreamingResponse(iter(["a", "b"]), media_type="text/plain")
+
+    @app.get("/long")
+    def long() -> StreamingResponse:
+        def lines() -> Iterator[str]:
+            for number in range(1000):
+                MADE.append(number)
+                yield f"{number}\n"
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    @app.get("/tagged")
+    def tagged(request: Request) -> Response:
+        known = request.headers.get("if-none-match") == '"mine"'
+        return Response(b"" if known else b"mine", 304 if known else 200, {"ETag": '"mine"'}, "application/json")
+
+    @app.get("/both")
+    @app.post("/both")
+    def both() -> int:
+        return 1
 
     @app.get("/fails/{how}")
     def fails(how: str) -> None:
@@ -103,6 +124,34 @@ async def test_an_untrusted_client_cannot_choose_the_links() -> None:
     async with client_of(assembled(), address="203.0.113.9") as client:
         answer = (await client.get("/links/a", headers=FORWARDED)).json()
     assert answer["for"] == "http://inside:8000/links/a"
+
+
+@pytest.mark.parametrize(
+    ("chain", "client"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        # what stands before the last that is no proxy of ours, the client may have made up
+        ("198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, 127.0.0.7", "203.0.113.9"),
+        ("203.0.113.9:5123", "203.0.113.9"),
+        ("[2001:db8::7]:443", "2001:db8::7"),
+        ("127.0.0.7", "127.0.0.7"),
+        ("unknown", "127.0.0.1"),
+        ("unknown, 127.0.0.7", "127.0.0.7"),
+        ("", "127.0.0.1"),
+    ],
+)
+async def test_the_client_is_who_the_outermost_trusted_proxy_saw(
+    chain: str, client: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="stacyard.access"):
+        for settings in ({}, {"public_url": "https://yard.example.org"}):
+            async with client_of(assembled(**settings)) as direct:
+                await direct.get("/number/7", headers={"X-Forwarded-For": chain})
+        async with client_of(assembled(), address="203.0.113.77") as untrusted:
+            await untrusted.get("/number/7", headers={"X-Forwarded-For": chain})
+    said = [json.loads(record.message)["client"] for record in caplog.records if record.name == "stacyard.access"]
+    assert said == [client, client, "203.0.113.77"]
 
 
 async def test_a_public_url_decides_alone() -> None:
@@ -199,10 +248,132 @@ async def test_images_may_be_kept_and_documents_are_asked_for_again(client: http
     assert (await client.get("/text")).headers["cache-control"] == "no-cache"
 
 
+async def test_a_path_and_query_that_are_too_long_are_answered_414_with_what_to_do(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/text", params={"ids": "a" * 16_000})).status_code == 200
+    for path in ("/text", "/search"):
+        answer = await client.get(path, params={"ids": "a" * 20_000})
+        assert answer.status_code == 414
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "at the most 16384" in answer.json()["detail"]
+    assert "by POST" in answer.json()["detail"]
+
+
+async def test_a_body_that_is_too_large_is_answered_413_whether_it_says_so_or_not() -> None:
+    read = 0
+
+    async def pieces(count: int) -> AsyncIterator[bytes]:
+        nonlocal read
+        yield b'{"a": "'
+        for _ in range(count):
+            read += 1
+            yield b"a" * 1000
+        yield b'"}'
+
+    headers = {"Content-Type": "application/json"}
+    async with client_of(assembled(body_bytes=10_000)) as client:
+        assert (await client.post("/body", content=pieces(9), headers=headers)).status_code == 200
+        declared = await client.post("/body", content=b"a" * 10_001, headers=headers)
+        assert (await client.post("/body", content=pieces(12), headers=headers)).status_code == 413
+        read = 0
+        counted = await client.post("/body", content=pieces(1000), headers=headers)
+    for answer in (declared, counted):
+        assert answer.status_code == 413
+        assert "10000 bytes at the most" in answer.json()["detail"]
+        assert answer.headers["connection"] == "close"
+    assert read < 15, "no more was read than needed to know"
+
+
+async def test_a_body_that_does_not_come_is_answered_408() -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(5)
+        yield b"}"
+
+    async with client_of(assembled(body_seconds=0.05)) as client:
+        answer = await client.post("/body", content=slowly(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 408
+    assert "within 0.05 seconds" in answer.json()["detail"]
+
+
+async def test_what_is_not_new_may_be_kept_as_long_as_what_was(client: httpx.AsyncClient) -> None:
+    for path in ("/text", "/tagged"):
+        first = await client.get(path)
+        second = await client.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (second.status_code, second.content) == (304, b"")
+        for name in ("cache-control", "etag", "vary", "access-control-allow-origin"):
+            assert second.headers[name] == first.headers[name], (path, name)
+
+
 async def test_a_browser_elsewhere_may_read_answers_and_errors(client: httpx.AsyncClient) -> None:
-    for path in ("/text", "/fails/bug"):
-        answer = await client.get(path, headers={"Origin": "https://elsewhere.example"})
-        assert answer.headers["access-control-allow-origin"] == "*", path
+    """Also those that a cache kept when no page of another origin asked."""
+    for path in ("/text", "/fails/bug", "/tagged"):
+        for headers in ({"Origin": "https://elsewhere.example"}, {}):
+            answer = await client.get(path, headers=headers)
+            assert answer.headers.get_list("access-control-allow-origin") == ["*"], path
+            assert "ETag" in answer.headers["access-control-expose-headers"]
+
+
+async def test_a_browser_elsewhere_is_told_what_it_may_send(client: httpx.AsyncClient) -> None:
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    answer = await client.options("/body", headers={**asked, "Access-Control-Request-Headers": "content-type"})
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "POST" in answer.headers["access-control-allow-methods"]
+    assert "content-type" in answer.headers["access-control-allow-headers"]
+
+
+async def test_where_some_origins_may_read_answers_vary_by_it() -> None:
+    async with client_of(assembled(cors_origins="https://ours.example")) as client:
+        for origin, allowed in [("https://ours.example", "https://ours.example"), ("https://no.example", None)]:
+            answer = await client.get("/text", headers={"Origin": origin})
+            assert answer.headers.get("access-control-allow-origin") == allowed
+        assert "Origin" in (await client.get("/text")).headers["vary"]
+
+
+@pytest.mark.parametrize("path", ["/text", "/image", "/number/7", "/fails/missing", "/tagged", "/nowhere", "/number/x"])
+async def test_head_is_answered_as_get_is(client: httpx.AsyncClient, path: str) -> None:
+    of_get = await client.get(path)
+    of_head = await client.request("HEAD", path)
+    assert of_head.status_code == of_get.status_code
+    names = of_get.headers.keys() - {"x-request-id"}
+    assert {name: of_head.headers.get(name) for name in names} == {name: of_get.headers[name] for name in names}
+    if "etag" in of_get.headers:
+        again = await client.request("HEAD", path, headers={"If-None-Match": of_get.headers["etag"]})
+        assert again.status_code == 304
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.4"])
+async def test_head_of_a_stream_makes_only_its_beginning(version: str) -> None:
+    """Servers of either version of ASGI say in their own way that a client has gone, which here it has not."""
+    app, sent = assembled(), list[Any]()
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    MADE.clear()
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": version}, "http_version": "1.1"}
+    await app({**scope, "method": "HEAD", "path": "/long", "query_string": b"", "headers": []}, receive, send)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[0]["status"] == 200
+    assert (b"content-type", b"application/x-ndjson") in sent[0]["headers"]
+    assert not sent[1].get("more_body", False)
+    assert len(MADE) == 1
+    async with client_of(app) as client:
+        assert 'method="HEAD",operation="/long"' in (await client.get("/metrics")).text
+
+
+async def test_options_and_a_refused_method_name_all_that_there_are(client: httpx.AsyncClient) -> None:
+    for path, allowed in [("/both", "GET, HEAD, POST, OPTIONS"), ("/body", "POST, OPTIONS")]:
+        answer = await client.options(path)
+        assert (answer.status_code, answer.content, answer.headers["allow"]) == (204, b"", allowed)
+        refused = await client.delete(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+        assert refused.headers["content-type"] == "application/problem+json"
+    assert (await client.options("/nowhere")).status_code == 404
+    assert (await client.request("HEAD", "/body")).status_code == 405
 
 
 async def test_a_request_id_is_kept_if_it_is_a_plain_word_and_made_otherwise(client: httpx.AsyncClient) -> None:

@@ -1,8 +1,8 @@
 """The shared HTTP stack on an application, in one documented order.
 
-From the outside in: forwarded, request id, access log, metrics, CORS, compression, ETag, Cache-Control, problems, the
-application. What an inner layer decides an outer one sees: an error is logged, counted, given its CORS headers and its
-request id; a 304 is decided before anything is compressed.
+From the outside in: forwarded, request id, access log, metrics, CORS, compression, ETag, Cache-Control, sizes,
+characters, problems, methods, the application. What an inner layer decides an outer one sees: an error is logged,
+counted, given its CORS headers and its request id; a 304 is decided before anything is compressed.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stacyard.core.cache import AnswerCache
 from stacyard.core.database import DATABASE_STATUSES
 from stacyard.core.errors import StacyardError
 from stacyard.core.health import Readiness, ReadyCheck, healthz
-from stacyard.core.metrics import MeasureRequests, Metrics
+from stacyard.core.metrics import MeasureCache, MeasureRequests, Metrics
 from stacyard.core.middleware.access_log import AccessLog
 from stacyard.core.middleware.cache_control import CacheControl
 from stacyard.core.middleware.characters import Characters
 from stacyard.core.middleware.compression import Compression
+from stacyard.core.middleware.cors import Cors
 from stacyard.core.middleware.etag import ETag
 from stacyard.core.middleware.forwarded import Forwarded
+from stacyard.core.middleware.methods import Methods
 from stacyard.core.middleware.problems import ProblemResponse, Problems, problem_of
 from stacyard.core.middleware.request_id import RequestId
+from stacyard.core.middleware.sizes import Sizes
 from stacyard.core.settings import HttpSettings
 
 
@@ -40,25 +43,24 @@ def assemble(
     http: HttpSettings,
     service: str,
     ready: Mapping[str, ReadyCheck],
+    caches: Mapping[str, AnswerCache[Any]] | None = None,
 ) -> None:
-    """Put the shared middleware and `/healthz`, `/readyz` and `/metrics` on an application."""
+    """Put the shared middleware and `/healthz`, `/readyz` and `/metrics` on an application, which measures `caches`."""
     metrics = Metrics()
+    for name, cache in (caches or {}).items():
+        cache.measure_with(MeasureCache(metrics=metrics, service=service, cache=name))
     app.add_route("/healthz", healthz, include_in_schema=False)
     app.add_route("/readyz", Readiness(ready).readyz, include_in_schema=False)
     app.add_route("/metrics", metrics.scrape, include_in_schema=False)
     # the last one added is the outermost
     app.add_middleware(Characters)
+    app.add_middleware(
+        Sizes, target_bytes=http.target_bytes, body_bytes=http.body_bytes, body_seconds=http.body_seconds
+    )
     app.add_middleware(CacheControl, tiles=http.tile_cache_control, others=http.json_cache_control)
     app.add_middleware(ETag)
     app.add_middleware(Compression)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=http.cors_origins,
-        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["*"],
-        expose_headers=["ETag", "X-Request-ID", "Content-Range", "Accept-Ranges"],
-        max_age=600,
-    )
+    app.add_middleware(Cors, origins=http.cors_origins)
     app.add_middleware(MeasureRequests, metrics=metrics, service=service)
     if http.access_log:
         app.add_middleware(AccessLog, service=service)
@@ -98,6 +100,7 @@ def answer_with_problems(app: FastAPI, statuses: Mapping[type[Exception], int]) 
             # left to `Problems`, which logs what it hides
             app.exception_handlers.pop(kind, None)
     app.user_middleware.clear()
+    app.add_middleware(Methods, router=app.router)
     app.add_middleware(Problems, statuses=known)
     app.add_exception_handler(StacyardError, answer)
     app.add_exception_handler(HTTPException, answer_http)

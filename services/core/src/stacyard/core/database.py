@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from threading import BoundedSemaphore, Event, Lock
 from typing import TypeAlias
 
@@ -19,7 +19,8 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from stacyard.core.errors import Overloaded, Unavailable
-from stacyard.core.settings import DatabaseSettings, Role
+from stacyard.core.fair import fair_queue
+from stacyard.core.settings import DatabaseSettings, FairSettings, Role
 
 # asyncpg's classes are generic in its stubs only, so these stay text at runtime
 AsyncPool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -29,6 +30,7 @@ SyncPool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
 #: Database errors that a client may see as something else than a 500, by exception class.
 DATABASE_STATUSES: Mapping[type[Exception], int] = {
     asyncpg.QueryCanceledError: 503,
+    asyncpg.LockNotAvailableError: 503,
     asyncpg.PostgresConnectionError: 503,
     asyncpg.OperatorInterventionError: 503,
     asyncpg.InsufficientResourcesError: 503,
@@ -44,6 +46,10 @@ _UNREACHABLE = (
     asyncpg.TooManyConnectionsError,
     asyncpg.ProtocolViolationError,
 )
+
+
+_TOOK_TOO_LONG = "the database took too long for this request; ask for less, or try again shortly"
+_LOCKED = "what this request needs is being changed; try again shortly"
 
 
 async def _use_orjson(connection: AsyncConnection) -> None:
@@ -62,10 +68,21 @@ async def _keep_as_it_is(_: AsyncConnection) -> None:
 class AsyncDatabase:
     """An asyncpg pool for one role. It opens without the database and outlives the database's restarts."""
 
-    def __init__(self, settings: DatabaseSettings, role: Role, *, application_name: str) -> None:
+    def __init__(
+        self, settings: DatabaseSettings, role: Role, *, application_name: str, fair: FairSettings | None = None
+    ) -> None:
+        """A pool that is not open yet.
+
+        Args:
+            settings: where the database is, and how many connections the pool may open.
+            role: whose URL it opens them with.
+            application_name: what the database's own views show.
+            fair: how clients share the connections; None: first come, first served.
+        """
         self._settings = settings
         self._url = settings.url(role)
         self._application_name = application_name
+        self._queue = fair_queue(fair, connections=settings.pool_size) if fair is not None else None
         self._pool: AsyncPool | None = None
 
     async def open(self) -> None:
@@ -92,13 +109,28 @@ class AsyncDatabase:
             self._pool.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
+    async def connection(self, *, client: str | None = None) -> AsyncIterator[AsyncConnection]:
         """A connection of the pool.
 
+        It is what a request holds while it works, and not while it is sent or its answer is read. So this is where
+        clients wait for each other; what is answered without the database waits for nobody.
+
+        Args:
+            client: for whom, see `access.client_key`; None for ourselves, who do not wait for our clients.
+
         Raises:
-            Overloaded: none became free within the bounded wait.
+            TooManyRequests: the client has too many requests in hand.
+            Overloaded: no connection became free within the bounded wait, or the statement took too long.
             Unavailable: the database cannot be reached.
         """
+        async with self._turn(client), self._lent() as connection:
+            yield connection
+
+    def _turn(self, client: str | None) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._queue is None or client is None else self._queue.place(client)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[AsyncConnection]:
         if self._pool is None:
             raise Unavailable("the database pool is not open")
         try:
@@ -109,6 +141,10 @@ class AsyncDatabase:
             raise Unavailable("the database does not answer; try again shortly") from error
         try:
             yield connection
+        except asyncpg.QueryCanceledError as error:
+            raise Overloaded(_TOOK_TOO_LONG) from error
+        except asyncpg.LockNotAvailableError as error:
+            raise Overloaded(_LOCKED) from error
         except (asyncpg.ConnectionDoesNotExistError, ConnectionError) as error:
             raise Unavailable("the database went away during the request; try again shortly") from error
         finally:
@@ -214,6 +250,8 @@ def translate_pool_errors() -> Iterator[None]:
     except (PoolTimeout, TooManyRequests) as error:
         raise Overloaded("no database connection became free in time; try again shortly") from error
     except psycopg.errors.QueryCanceled as error:
-        raise Overloaded("the database took too long for this request; ask for less, or try again shortly") from error
+        raise Overloaded(_TOOK_TOO_LONG) from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise Overloaded(_LOCKED) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise Unavailable("the database went away during the request; try again shortly") from error

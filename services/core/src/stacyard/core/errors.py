@@ -58,6 +58,12 @@ class UnsupportedMediaType(StacyardError):
     status = 415
 
 
+class TooManyRequests(StacyardError):
+    """The client has more requests in hand than it may; fewer at once can succeed."""
+
+    status = 429
+
+
 class Overloaded(StacyardError):
     """No capacity within the bounded wait; asking again later can succeed."""
 

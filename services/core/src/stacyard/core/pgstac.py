@@ -78,6 +78,11 @@ class BaseItems:
             self._known[collection, tag] = (self._clock(), base)
         return base
 
+    def clear(self) -> None:
+        """Have none at hand."""
+        with self._lock:
+            self._known.clear()
+
     def get(self, connection: Connection, collection: str, tag: int | None) -> BaseItem:
         """The base item, which is read if it is not at hand."""
         found = self.known(collection, tag)

@@ -22,6 +22,10 @@ class CollectionDocuments:
         self._clock = clock
         self._known: dict[str, tuple[float, Document]] = {}
 
+    def clear(self) -> None:
+        """Read anew whatever comes next."""
+        self._known.clear()
+
     async def of(self, connection: AsyncConnection, ids: Collection[str]) -> dict[str, Document]:
         """The documents of these collections; one that is not there says its id and no more."""
         now = self._clock()

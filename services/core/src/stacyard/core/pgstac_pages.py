@@ -10,6 +10,7 @@ from typing import Any
 from stacyard.core.database import AsyncConnection
 from stacyard.core.errors import InvalidRequest
 from stacyard.core.pgstac import BaseItems
+from stacyard.core.pgstac_documents import CollectionDocuments
 from stacyard.core.pgstac_hydration import BaseItem, StoredItem
 from stacyard.core.pgstac_order import NEWEST_FIRST, Position, SortKey, behind, keys_of, order_by
 from stacyard.core.pgstac_queryables import Queryable, Queryables
@@ -72,6 +73,12 @@ class Catalog:
     base_items: BaseItems
     queryables: Queryables = field(default_factory=Queryables)
     steps: Steps = field(default_factory=Steps)
+    documents: CollectionDocuments = field(default_factory=CollectionDocuments)
+
+    def clear(self) -> None:
+        """Know nothing any more that could be out of date since something was written."""
+        for known in (self.base_items, self.queryables, self.documents):
+            known.clear()
 
 
 def statement_of(

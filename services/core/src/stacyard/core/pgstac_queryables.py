@@ -122,6 +122,11 @@ class Queryables:
         self._registered: dict[str, tuple[float, list[_Registered]]] = {}
         self._seen: dict[tuple[str, ...], tuple[float, frozenset[str]]] = {}
 
+    def clear(self) -> None:
+        """Ask anew whatever comes next."""
+        self._registered.clear()
+        self._seen.clear()
+
     async def of(
         self, connection: AsyncConnection, names: Iterable[str], collections: Sequence[str]
     ) -> Mapping[str, Queryable]:

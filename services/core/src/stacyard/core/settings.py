@@ -70,6 +70,22 @@ class DatabaseSettings(BaseSettings):
         return secret.get_secret_value()
 
 
+class FairSettings(BaseSettings):
+    """How clients share a service's connections to the database, so that one cannot take them all."""
+
+    model_config = SettingsConfigDict(env_prefix="STACYARD_FAIR_", extra="ignore")
+
+    enabled: bool = Field(True, description="Requests of one client wait for each other before others wait for them.")
+    connections_each: int | None = Field(
+        None,
+        ge=1,
+        description="Connections of a worker process that one client may hold at once. Default: all but one.",
+    )
+    waiting: int = Field(1024, ge=0, description="Requests that may wait for a connection, per worker process.")
+    waiting_each: int = Field(256, ge=0, description="Those of one client; one more is answered 429.")
+    wait_seconds: float = Field(5.0, gt=0, le=60, description="How long one waits before it is answered 429 or 503.")
+
+
 class StorageSettings(BaseSettings):
     """Where assets are. S3 credentials, region and endpoint come from the usual `AWS_*` variables."""
 
@@ -137,6 +153,9 @@ class HttpSettings(BaseSettings):
     )
     json_cache_control: str = Field("no-cache", description="Cache-Control of JSON answers: revalidate by ETag.")
     tile_cache_control: str = Field("public, max-age=60", description="Cache-Control of tiles and images.")
+    target_bytes: int = Field(16_384, ge=1024, description="A longer path and query together are answered 414.")
+    body_bytes: int = Field(10_000_000, ge=1024, description="A larger request body is answered 413.")
+    body_seconds: float = Field(30.0, gt=0, description="A body that takes longer to arrive is answered 408.")
     access_log: bool = Field(True, description="One JSON line a request on standard error.")
 
     _split = field_validator("trusted_proxies", "cors_origins", mode="before")(split_list)

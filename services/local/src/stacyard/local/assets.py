@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -17,6 +18,8 @@ class PublishedAssets(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, or the part of it that was asked for."""
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
         collection, item, *_ = (*PurePosixPath(path).parts, None, None)
         check_read(Request(scope), collection=collection, item=item)
         return await super().get_response(path, scope)

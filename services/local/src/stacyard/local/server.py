@@ -71,7 +71,12 @@ def gather(parts: dict[str, FastAPI], *, storage: StorageSettings, http: HttpSet
         for path, part in parts.items()
         for name, check in part.state.ready_checks.items()
     }
-    assemble(app, http=http, service="local", ready=ready)
+    caches = {
+        f"{path.lstrip('/')}.{name}": cache
+        for path, part in parts.items()
+        for name, cache in getattr(part.state, "caches", {}).items()
+    }
+    assemble(app, http=http, service="local", ready=ready, caches=caches)
     below: dict[str, ASGIApp] = dict(parts)
     assets = local_path(storage.assets)
     if assets is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,6 +15,7 @@ from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
 from stacyard.core.openapi import serve_definition
+from stacyard.core.revision import RevisionPoll, read_states
 from stacyard.stac.assets import AssetPublisher
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import Writing, connection_getter
@@ -33,9 +34,9 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
         mounted: the shared HTTP stack is left to the application that this one is mounted in.
     """
     settings = settings or StacSettings()
-    reader = AsyncDatabase(settings.database, "reader", application_name="stacyard-stac")
+    reader = AsyncDatabase(settings.database, "reader", application_name="stacyard-stac", fair=settings.fair)
     writer = (
-        AsyncDatabase(settings.database, "writer", application_name="stacyard-stac-writer")
+        AsyncDatabase(settings.database, "writer", application_name="stacyard-stac-writer", fair=settings.fair)
         if settings.transactions
         else None
     )
@@ -51,11 +52,16 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
         for database in databases:
             await database.close()
 
+    async def read_revisions() -> Mapping[str, int]:
+        async with reader.connection() as connection:
+            return await read_states(connection)
+
+    revisions = RevisionPoll(read_revisions)
     upstream = settings.upstream()
     writes = None
     if writer is not None:
         intake = Intake(max_items=settings.write_max_items, reserved=upstream.invalid_id_chars)
-        writes = Writes(writing=Writing(writer), intake=intake, max_bytes=settings.write_max_bytes)
+        writes = Writes(writing=Writing(writer, revisions), intake=intake, max_bytes=settings.write_max_bytes)
     api = instantiate_api(
         client=partial(CatalogClient, landing_page_id=settings.catalog_id),
         extensions=CatalogExtensions(settings=upstream, writes=writes),
@@ -66,15 +72,17 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
     app.state.stacyard = settings
     app.state.get_connection = connection_getter(reader)
     app.state.assets = assets
-    app.state.items = ItemRoutes(settings=settings, connect=app.state.get_connection)
+    items = ItemRoutes(settings=settings, connect=app.state.get_connection, assets=assets, revisions=revisions)
+    app.state.items = items
+    app.state.caches = {"searches": items.answers}
     app.state.reads = api.client
     app.state.ready_checks = {"database": reader.ping}
     # before upstream's for the same paths
-    app.router.routes[:0] = app.state.items.routes()
+    app.router.routes[:0] = items.routes()
     serve_definition(app)
     # upstream's models count with times that a client may have put at the end of the calendar
     answer_with_problems(app, {**DEFAULT_STATUS_CODES, OverflowError: 400})
     if not mounted:
         log_to_standard_error()
-        assemble(app, http=settings.http, service="stac", ready=app.state.ready_checks)
+        assemble(app, http=settings.http, service="stac", ready=app.state.ready_checks, caches=app.state.caches)
     return app

@@ -10,9 +10,11 @@ import asyncpg
 from fastapi import Request
 from stac_fastapi.pgstac.db import translate_pgstac_errors
 
+from stacyard.core.access import client_key
 from stacyard.core.database import AsyncConnection, AsyncDatabase
 from stacyard.core.errors import Conflict, Forbidden, InvalidRequest, Overloaded
 from stacyard.core.pgstac_writes import CatalogWriter
+from stacyard.core.revision import RevisionPoll
 
 
 class GetConnection(Protocol):
@@ -36,17 +38,18 @@ def connection_getter(reader: AsyncDatabase) -> GetConnection:
             if writing is not None:
                 yield writing
                 return
-            async with reader.connection() as connection:
+            async with reader.connection(client=client_key(request.scope)) as connection:
                 yield connection
 
     return get_connection
 
 
 class Writing:
-    """Transactions over the writer's pool."""
+    """Transactions over the writer's pool, of which this process knows as soon as they are done."""
 
-    def __init__(self, writer: AsyncDatabase) -> None:
+    def __init__(self, writer: AsyncDatabase, revisions: RevisionPoll) -> None:
         self._writer = writer
+        self._revisions = revisions
 
     @asynccontextmanager
     async def __call__(self, request: Request, collection: str) -> AsyncIterator[CatalogWriter]:
@@ -58,7 +61,10 @@ class Writing:
             Overloaded: others have the collection in hand, or the database has too much to do.
         """
         with _understandable():
-            async with self._writer.connection() as connection, connection.transaction():
+            async with (
+                self._writer.connection(client=client_key(request.scope)) as connection,
+                connection.transaction(),
+            ):
                 request.state.writing = connection
                 try:
                     catalog = CatalogWriter(connection, collection)
@@ -66,6 +72,7 @@ class Writing:
                     await catalog.raise_revision()
                 finally:
                     request.state.writing = None
+            self._revisions.expire()
 
 
 # what a client can send that the checks before do not see, for one a geometry that PostGIS cannot read

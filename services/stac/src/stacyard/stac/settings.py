@@ -9,8 +9,21 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from stac_fastapi.pgstac.config import Settings as UpstreamSettings
 
-from stacyard.core.settings import DatabaseSettings, HttpSettings, StorageSettings, split_list
+from stacyard.core.settings import DatabaseSettings, FairSettings, HttpSettings, StorageSettings, split_list
 from stacyard.stac.links import Service
+
+
+class SearchBounds(BaseSettings):
+    """What one search may ask for at the most; more is answered 400 with what to change."""
+
+    model_config = SettingsConfigDict(env_prefix="STACYARD_SEARCH_", extra="ignore")
+
+    ids: int = Field(1000, ge=1, description="Ids of items.")
+    collections: int = Field(1000, ge=1, description="Ids of collections.")
+    vertices: int = Field(10_000, ge=5, description="Vertices of `intersects`, and of all geometries of a filter.")
+    filter_terms: int = Field(2000, ge=1, description="Operators, properties and values of a filter.")
+    fields: int = Field(200, ge=1, description="Names in `fields`, included and excluded.")
+    sortby: int = Field(8, ge=1, description="Fields to sort by.")
 
 
 class StacSettings(BaseSettings):
@@ -27,6 +40,9 @@ class StacSettings(BaseSettings):
         32_000_000, ge=1000, description="Bytes that the body of a write may have at the most."
     )
     page_limit: int = Field(1000, ge=1, le=10_000, description="Items a page may hold at the most.")
+    result_cache_mb: int = Field(
+        64, ge=0, le=100_000, description="Memory for answers to searches that may be asked again, per worker process."
+    )
     linked_services: Annotated[list[Service], NoDecode] = Field(
         default=["raster", "vector", "explorer"],
         description="What stands beside the catalog under its origin, for items and collections to link to.",
@@ -35,6 +51,8 @@ class StacSettings(BaseSettings):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    search: SearchBounds = Field(default_factory=SearchBounds)
+    fair: FairSettings = Field(default_factory=FairSettings)
 
     _split = field_validator("linked_services", mode="before")(split_list)
 

@@ -18,8 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from stacyard.core.access import check_read
+from stacyard.core.entity_tag import is_known, tag_of
 from stacyard.core.errors import Conflict, InvalidRequest, PreconditionFailed
-from stacyard.core.middleware.etag import entity_tag, matches
 from stacyard.core.pgstac_writes import CatalogWriter
 from stacyard.stac.bodies import JSON, JSON_PATCH, MERGE_PATCH, check_value, media_type, read_json
 from stacyard.stac.connections import Writing
@@ -261,7 +261,7 @@ async def _unchanged(request: Request, reading: Awaitable[Response]) -> None:
     """
     current = await reading
     named = ",".join(request.headers.getlist("if-match"))
-    if named and not matches(named, entity_tag(bytes(current.body))):
+    if named and not is_known(named, tag_of(bytes(current.body))):
         raise PreconditionFailed("it has changed since it was read with the ETag that If-Match names: read it again")
 
 
@@ -284,7 +284,7 @@ def _as_get(request: Request) -> Request:
 
 def _answer(answer: Response, *, status: int = 200, location: str | None = None) -> Response:
     answer.status_code = status
-    answer.headers["ETag"] = entity_tag(bytes(answer.body))
+    answer.headers["ETag"] = tag_of(bytes(answer.body))
     if location is not None:
         answer.headers["Location"] = location
     return answer

@@ -12,6 +12,7 @@ from typing import Annotated
 from cql2 import Expr
 from fastapi import Query
 
+from stacyard.core.bounds import check_filter_text
 from stacyard.core.errors import InvalidRequest
 
 
@@ -42,6 +43,8 @@ async def check_filter(
     """
     if not text:
         return
+    # before the parser, whose stack is not endless
+    check_filter_text(text)
     try:
         Expr(json.loads(text) if language == "cql2-json" else text).validate()
     except Exception as error:

@@ -24,7 +24,7 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Log the request when its answer is complete, or broken off."""
-        if scope["type"] != "http" or scope["path"].endswith(_UNLOGGED):
+        if scope["type"] != "http" or scope["path"].endswith(_UNLOGGED) or not logger.isEnabledFor(logging.INFO):
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()

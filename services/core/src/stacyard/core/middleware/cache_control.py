@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_TILE_TYPES = ("image/", "application/vnd.mapbox-vector-tile", "application/x-protobuf")
+from stacyard.core.middleware.headers import header
+
+_TILE_TYPES = (b"image/", b"application/vnd.mapbox-vector-tile", b"application/x-protobuf")
 
 
-@dataclass(frozen=True)
 class CacheControl:
     """Sets Cache-Control where the application did not: tiles and images for a time, other answers to be revalidated.
 
-    Only answers below 300 to GET and HEAD may be kept; an error must not outlive its cause.
+    Only answers below 300 to GET and HEAD may be kept, and 304, which says that they still may: an error must not
+    outlive its cause.
     """
 
-    app: ASGIApp
-    tiles: str
-    others: str
+    def __init__(self, app: ASGIApp, *, tiles: str, others: str) -> None:
+        self._app = app
+        self._tiles = (b"cache-control", tiles.encode("latin-1"))
+        self._others = (b"cache-control", others.encode("latin-1"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Set the header on the answer."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
 
         async def send_with_header(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                if "cache-control" not in headers:
-                    if scope["method"] not in ("GET", "HEAD") or message["status"] >= 300:
-                        headers["Cache-Control"] = "no-store"
-                    elif headers.get("content-type", "").startswith(_TILE_TYPES):
-                        headers["Cache-Control"] = self.tiles
-                    else:
-                        headers["Cache-Control"] = self.others
+            if message["type"] == "http.response.start" and header(message["headers"], b"cache-control") is None:
+                value = self._value(scope["method"], message)
+                message = {**message, "headers": [*message["headers"], value]}
             await send(message)
 
-        await self.app(scope, receive, send_with_header)
+        await self._app(scope, receive, send_with_header)
+
+    def _value(self, method: str, start: Message) -> tuple[bytes, bytes]:
+        status = start["status"]
+        if method not in ("GET", "HEAD") or (status >= 300 and status != 304):
+            return b"cache-control", b"no-store"
+        kind = header(start["headers"], b"content-type") or b""
+        return self._tiles if kind.startswith(_TILE_TYPES) else self._others

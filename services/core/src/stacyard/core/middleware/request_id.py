@@ -6,10 +6,11 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,64}")
+from stacyard.core.middleware.headers import header
+
+_ACCEPTABLE = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _ACCEPTABLE.fullmatch(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        given = header(scope["headers"], b"x-request-id") or b""
+        name = given if _ACCEPTABLE.fullmatch(given) else secrets.token_hex(8).encode()
+        scope.setdefault("state", {})["request_id"] = name.decode()
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", name)]}
             await send(message)
 
         await self.app(scope, receive, send_named)
