@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import bulk
+from benchmarks.collections import run_collections
 from benchmarks.rounds import measure, result
 from benchmarks.searches import run_searches
 from benchmarks.streaming import run_streaming
@@ -54,6 +55,7 @@ def jobs(console: Console) -> dict[str, tuple[str, Callable[[], list[dict[str, A
 
     return {
         "search-many": ("searches of 100,000 items by space and time", lambda: run_searches(database, storage, say)),
+        "collections": ("searches of 10,000 collections", lambda: run_collections(database, storage, say)),
         "load": ("50,000 items beside pypgstac load", lambda: bulk.run_load(database, storage, say)),
         "load-million": ("1,000,000 items: speed and memory", lambda: bulk.run_million(database, storage, say)),
         "load-beside": ("searches while items are loaded", lambda: bulk.run_beside(database, storage, say)),

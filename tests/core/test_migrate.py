@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from stacyard.core.migrate import MigrationError, Script, migrate
+from stacyard.core import migrate as module
+from stacyard.core.migrate import MigrationError, Script, migrate, numbered_scripts
 from stacyard.core.settings import DatabaseSettings, Role
 
 
@@ -80,6 +82,35 @@ def test_database_of_a_newer_version_is_refused(migrated_url: str) -> None:
         connection.execute("INSERT INTO stacyard.migration (name, checksum) VALUES ('999_future.sql', 'x')")
     with pytest.raises(MigrationError, match=r"999_future\.sql.*newer stacyard"):
         migrate(migrated_url)
+
+
+def test_what_an_older_database_holds_is_found_after_the_migration(
+    database_settings: DatabaseSettings, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = url_of(database_settings, "owner", empty_database)
+    older = [script for script in numbered_scripts() if script.name < "013"]
+    with monkeypatch.context() as before:
+        before.setattr(module, "numbered_scripts", lambda: older)
+        migrate(url)
+    document = {"type": "Collection", "id": "old", "title": "Oats", "description": "Of old."}
+    item = {
+        "type": "Feature",
+        "id": "item",
+        "collection": "old",
+        "geometry": {"type": "Point", "coordinates": [0, 0]},
+        "properties": {"datetime": "2020-01-01T00:00:00Z", "title": "Oats"},
+    }
+    with psycopg.connect(url) as connection:
+        connection.execute("SET search_path TO pgstac, public")
+        connection.execute("SELECT create_collection(%s)", [json.dumps(document)])
+        connection.execute("SELECT create_collection(%s)", [json.dumps({**document, "type": "Catalog", "id": "none"})])
+        connection.execute("SELECT create_item(%s)", [json.dumps(item)])
+    migrate(url)
+    with psycopg.connect(url) as connection:
+        asked = "SELECT id FROM {} WHERE {} @@ 'oat'"
+        for table, words in (("stacyard.collection_search", "words"), ("pgstac.items", "stacyard.item_words(content)")):
+            [found] = connection.execute(asked.format(table, words).encode()).fetchall()
+            assert found[0] in ("old", "item")
 
 
 def test_newer_pgstac_is_refused(migrated_url: str) -> None:

@@ -76,6 +76,7 @@ def properties(number: int) -> dict[str, Any]:
         "t:day": (START + timedelta(days=number % 9)).date().isoformat(),
         "t:mixed": number % 4 if number % 3 == 0 else f"m{number % 4}",
         "t:deep": {"er": number % 6},
+        "title": f"Barley of field {number % 3}" if number % 4 == 0 else "Bare soil",
     }
     return {name: value for place, (name, value) in enumerate(every.items()) if (number + place) % 8}
 
@@ -423,6 +424,25 @@ def test_a_box_across_the_antimeridian_is_what_lies_on_either_side(page: Found, 
         found = [(row.collection, row.item) for row in page(asked({**search, **way})).rows]
         assert set(found) == either
         assert len(found) == len(either) > 5
+
+
+@pytest.mark.parametrize("sortby", [None, [{"field": "t:name", "direction": "desc"}], [{"field": "id"}]])
+def test_words_are_found_page_by_page(sortby: Any, page: Found) -> None:
+    search = {"collections": list(COLLECTIONS), "q": "barley -2", "sortby": sortby, "limit": 4}
+    query = asked({name: value for name, value in search.items() if value})
+    found = [page(query)]
+    while found[-1].behind is not None:
+        found.append(page(replace(query, start=found[-1].behind)))
+    wanted = {
+        (each["collection"], each["id"])
+        for each in map(item, range(ITEMS))
+        if "Barley" in each["properties"].get("title", "") and "2" not in each["properties"]["title"]
+    }
+    walked = [(row.collection, row.item) for one in found for row in one.rows]
+    assert set(walked) == wanted != set()
+    assert len(walked) == len(wanted)
+    back = page(replace(query, start=found[-1].before, backwards=True))
+    assert plain(back.rows) == plain(found[-2].rows)
 
 
 def test_arithmetic_is_of_numbers_wherever_it_stands(page: Found) -> None:

@@ -13,10 +13,12 @@ from stacyard.core.errors import InvalidRequest
 
 #: How deep geometry collections may lie in each other; GeoJSON advises against even one (RFC 7946, section 3.1.8).
 GEOMETRY_DEPTH = 4
-#: How deep the operators of a filter may lie in each other. Parsers and pgSTAC recurse: cql2 dies at some 2,000.
+#: How deep the operators of a filter may lie in each other, since pgSTAC recurses.
 FILTER_DEPTH = 32
-#: Characters of a CQL2 text, and bytes of any other parameter that is written as text.
-FILTER_CHARACTERS = 8_192
+#: How deep brackets of a CQL2 text may lie in each other: where it is wrong, cql2 takes twice as long for each.
+TEXT_DEPTH = 10
+#: Characters of a CQL2 text: cql2 dies of some 2,000 operators in a row.
+FILTER_CHARACTERS = 4_000
 
 # a position lies in a ring in a polygon in a multipolygon
 _COORDINATES_DEPTH = 4
@@ -104,9 +106,9 @@ def check_filter_text(text: str, *, parameter: str = "filter") -> None:
     for character in unquoted:
         if character in "([":
             depth += 1
-            if depth > FILTER_DEPTH:
+            if depth > TEXT_DEPTH:
                 raise InvalidRequest(
-                    f"{parameter} has parentheses more than {FILTER_DEPTH} deep; leave out those that are not needed",
+                    f"{parameter} has parentheses more than {TEXT_DEPTH} deep; leave out those that are not needed",
                     parameter=parameter,
                 )
         elif character in ")]":

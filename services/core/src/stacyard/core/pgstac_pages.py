@@ -22,6 +22,12 @@ from stacyard.core.statement import Values
 _COLUMNS = "id, collection, content::text, ST_AsGeoJSON(geometry, 20)"
 _ITEM = f"SELECT {_COLUMNS} FROM pgstac.items WHERE collection = $1 AND id = $2 LIMIT 1"  # noqa: S608 - a constant
 _TIES = ("collection", "id")
+# what has the words is found by their index before it is sorted: in the order of time, every item would be looked at
+_FOUND_FIRST = """
+WITH found AS MATERIALIZED (SELECT {found} FROM pgstac.items WHERE {where}),
+page AS (SELECT *, row_number() OVER (ORDER BY {order}) AS place FROM found ORDER BY place LIMIT {rows})
+SELECT {columns} FROM page JOIN pgstac.items USING (collection, id) ORDER BY place
+"""
 _HAS_COLLECTION = "SELECT EXISTS (SELECT FROM pgstac.collections WHERE id = $1)"
 _BASE_ITEM = "SELECT pgstac.collection_base_item($1, $2)"
 
@@ -104,11 +110,21 @@ def statement_of(
         conditions.append(f"datetime >= {values.add(window.first, 'timestamptz')}")
     if window.end is not None:
         conditions.append(f"datetime < {values.add(window.end, 'timestamptz')}")
-    columns = ", ".join([_COLUMNS, *(key.selected for key in keys if key.expression not in _TIES)])
     rows = values.add(query.limit + 1 if limit is None else limit, "bigint")
-    statement = (
-        f"SELECT {columns} FROM pgstac.items WHERE {' AND '.join(conditions)}"  # noqa: S608 - no value in it
-        f" ORDER BY {order_by(keys, backwards=query.backwards)} LIMIT {rows}"
+    where = " AND ".join(conditions)
+    own = [key for key in keys if key.expression not in _TIES]
+    if query.items.text is None:
+        columns = ", ".join([_COLUMNS, *(key.selected for key in own)])
+        order = order_by(keys, backwards=query.backwards)
+        # no value is in it
+        return f"SELECT {columns} FROM pgstac.items WHERE {where} ORDER BY {order} LIMIT {rows}", values.all  # noqa: S608
+    named = {key.expression: replace(key, expression=f"key_{number}") for number, key in enumerate(own)}
+    statement = _FOUND_FIRST.format(
+        found=", ".join([*_TIES, *(f"{expression} AS {key.expression}" for expression, key in named.items())]),
+        where=where,
+        order=order_by([named.get(key.expression, key) for key in keys], backwards=query.backwards),
+        rows=rows,
+        columns=", ".join([_COLUMNS, *(named[key.expression].selected for key in own)]),
     )
     return statement, values.all
 

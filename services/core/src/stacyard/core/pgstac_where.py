@@ -9,7 +9,8 @@ from typing import Any
 
 from stacyard.core.pgstac_filters import condition_of, names_in
 from stacyard.core.pgstac_queryables import Queryable
-from stacyard.core.places import Box, envelope, place_of
+from stacyard.core.pgstac_text import ITEM_HAS_WORDS
+from stacyard.core.places import Box, meets_any, place_of
 from stacyard.core.statement import Values
 
 
@@ -25,6 +26,7 @@ class ItemQuery:
         first: ends then or later.
         last: begins then or before.
         filter: is so, CQL2 as JSON.
+        text: has these words in its title, description or keywords, as `pgstac_text.text_query` writes them.
     """
 
     collections: Sequence[str] = ()
@@ -34,6 +36,7 @@ class ItemQuery:
     first: datetime | None = None
     last: datetime | None = None
     filter: Mapping[str, Any] | None = None
+    text: str | None = None
 
     def names(self) -> set[str]:
         """The names of properties that it speaks of.
@@ -60,10 +63,11 @@ def where_of(query: ItemQuery, queryables: Mapping[str, Queryable], values: Valu
     if query.first is not None:
         conditions.append(f"end_datetime >= {values.add(query.first, 'timestamptz')}")
     if query.boxes:
-        anywhere = " OR ".join(f"ST_Intersects(geometry, {envelope(box, values)})" for box in query.boxes)
-        conditions.append(f"({anywhere})")
+        conditions.append(meets_any(query.boxes, values))
     if query.geometry is not None:
         conditions.append(f"ST_Intersects(geometry, {place_of(query.geometry, values)})")
     if query.filter is not None:
         conditions.append(f"({condition_of(query.filter, queryables, values)})")
+    if query.text is not None:
+        conditions.append(ITEM_HAS_WORDS.format(placeholder=values.add(query.text, "text")))
     return " AND ".join(conditions) or "true"

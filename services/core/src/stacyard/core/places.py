@@ -54,6 +54,11 @@ def envelope(box: Box, values: Values) -> str:
     return f"ST_MakeEnvelope({', '.join(values.add(edge, 'float8') for edge in box)}, 4326)"
 
 
+def meets_any(boxes: Sequence[Box], values: Values) -> str:
+    """SQL that is true where the column `geometry` meets one of the boxes."""
+    return f"({' OR '.join(f'ST_Intersects(geometry, {envelope(box, values)})' for box in boxes)})"
+
+
 def box_of(bbox: Sequence[float], values: Values) -> str:
     """SQL of a bbox as one geometry.
 

@@ -19,10 +19,10 @@ from stacyard.core.revision import RevisionPoll, read_states
 from stacyard.stac.assets import AssetPublisher
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import Writing, connection_getter
+from stacyard.stac.extensions import CatalogExtensions
 from stacyard.stac.intake import Intake
 from stacyard.stac.routes import ItemRoutes
 from stacyard.stac.settings import StacSettings
-from stacyard.stac.transactions import CatalogExtensions
 from stacyard.stac.writes import Writes
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from cql2 import Expr
 
+from stacyard.core.bounds import check_filter_text
 from stacyard.core.errors import InvalidRequest
 
 Filter = Mapping[str, Any]
@@ -36,15 +37,20 @@ def filter_of(value: Any, language: str | None, crs: str | None) -> Filter:
     if language not in (None, _TEXT, _JSON):
         raise InvalidRequest(f"a filter is {_TEXT} or {_JSON}, not {language!r}", parameter="filter-lang")
     if isinstance(value, str):
-        if language == _TEXT or (language is None and not value.lstrip().startswith("{")):
+        if not is_json(value, language):
             return _from_text(value)
         try:
             value = orjson.loads(value)
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"filter is not valid JSON: {error}", parameter="filter") from error
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or "op" not in value:
         raise InvalidRequest(f"a filter in {_JSON} is an object with op and args", parameter="filter")
     return value
+
+
+def is_json(text: str, language: str | None) -> bool:
+    """Whether a filter that is written as text is JSON; if nothing says so, it is if it begins with a brace."""
+    return language == _JSON or (language is None and text.lstrip().startswith("{"))
 
 
 def query_of(value: Any) -> Filter | None:
@@ -53,11 +59,6 @@ def query_of(value: Any) -> Filter | None:
     Raises:
         InvalidRequest: it is none, or has an operator that the extension does not know.
     """
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise InvalidRequest(f"query is not valid JSON: {error}", parameter="query") from error
     if not isinstance(value, dict):
         raise InvalidRequest("query is an object of properties, each with operators and values", parameter="query")
     conditions = [
@@ -77,12 +78,14 @@ def both(first: Filter | None, second: Filter | None) -> Filter | None:
 
 
 def _from_text(text: str) -> Filter:
+    # the parser doubles its time with every bracket of a text that it does not understand, and dies of many
+    check_filter_text(text)
     try:
         parsed = Expr(text).to_json()
     # cql2 raises Exception itself
     except Exception as error:
         raise InvalidRequest(f"filter is no CQL2 text: {_first_line(error)}", parameter="filter") from error
-    if not isinstance(parsed, dict):
+    if not isinstance(parsed, dict) or "op" not in parsed:
         raise InvalidRequest("a filter is a condition, such as gsd < 1", parameter="filter")
     return parsed
 

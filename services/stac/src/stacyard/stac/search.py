@@ -13,16 +13,17 @@ import orjson
 from stacyard.core.errors import InvalidRequest
 from stacyard.core.pgstac_order import SortKey
 from stacyard.core.pgstac_pages import PageQuery
+from stacyard.core.pgstac_text import text_query
 from stacyard.core.pgstac_where import ItemQuery
 from stacyard.core.places import boxes_of, positions_of
-from stacyard.stac.filters import both, filter_of, query_of
+from stacyard.stac.filters import both, filter_of, is_json, query_of
 from stacyard.stac.paging import position_of
 
 # https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search
 DEFAULT_LIMIT = 10
 # RFC 3339, section 5.6, as the STAC API asks for it
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.IGNORECASE)
-_LISTS = ("collections", "ids", "bbox", "sortby", "fields")
+_LISTS = ("collections", "ids", "bbox", "sortby", "fields", "q")
 _DIRECTIONS = {"asc": True, "desc": False}
 
 
@@ -61,6 +62,10 @@ def parameters_of(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         parameters["limit"] = _whole_number(parameters["limit"], "limit")
     if "intersects" in parameters:
         parameters["intersects"] = _json(parameters["intersects"], "intersects")
+    if "query" in parameters:
+        parameters["query"] = _json(parameters["query"], "query")
+    if "filter" in parameters and is_json(parameters["filter"], parameters.get("filter-lang")):
+        parameters["filter"] = _json(parameters["filter"], "filter")
     if "sortby" in parameters:
         parameters["sortby"] = [_sort_of(text) for text in parameters["sortby"]]
     if "fields" in parameters:
@@ -129,6 +134,7 @@ def items_of(parameters: Mapping[str, Any], *, collection: str | None = None) ->
             query_of(query) if query is not None else None,
             filter_of(wanted, language, crs) if wanted is not None else None,
         ),
+        text=text_query(words) if (words := _words(parameters.get("q"))) else None,
     )
 
 
@@ -211,6 +217,14 @@ def _names(parameters: Mapping[str, Any], name: str) -> list[str] | None:
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
         raise InvalidRequest(f"{name} is a list of texts", parameter=name)
     return names
+
+
+def _words(q: Any) -> list[str]:
+    if q is None or isinstance(q, str):
+        return [q] if q else []
+    if not isinstance(q, list) or not all(isinstance(each, str) for each in q):
+        raise InvalidRequest("q is a text or a list of texts", parameter="q")
+    return q
 
 
 def _text(parameters: Mapping[str, Any], name: str) -> str | None:

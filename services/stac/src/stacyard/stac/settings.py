@@ -39,7 +39,7 @@ class StacSettings(BaseSettings):
     write_max_bytes: int = Field(
         32_000_000, ge=1000, description="Bytes that the body of a write may have at the most."
     )
-    page_limit: int = Field(1000, ge=1, le=10_000, description="Items a page may hold at the most.")
+    page_limit: int = Field(1000, ge=1, le=10_000, description="Items or collections a page may hold at the most.")
     result_cache_mb: int = Field(
         64, ge=0, le=100_000, description="Memory for answers to searches that may be asked again, per worker process."
     )

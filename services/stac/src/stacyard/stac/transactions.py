@@ -16,7 +16,6 @@ from stac_fastapi.api.models import CollectionUri, EmptyRequest, ItemUri, JSONRe
 from stac_fastapi.api.routes import create_async_endpoint
 from stac_fastapi.extensions.bulk_transactions import BulkTransactionModel
 from stac_fastapi.extensions.transaction import TransactionConformanceClasses
-from stac_fastapi.pgstac.models.extensions import Extensions
 from stac_fastapi.types.extension import ApiExtension
 from stac_fastapi.types.search import APIRequest
 
@@ -92,20 +91,6 @@ class CatalogBulkExtension(ApiExtension):
             openapi_extra=_takes(_json(_BULK)),
         )
         app.include_router(router, tags=["Bulk Transaction Extension"])
-
-
-@dataclass
-class CatalogExtensions(Extensions):
-    """Upstream's extensions, with transactions that are ours, if there is anybody to write."""
-
-    writes: Writes | None = None
-
-    @property
-    def transaction(self) -> list[ApiExtension]:
-        """The transaction extensions; none while they are off."""
-        if self.writes is None:
-            return []
-        return [CatalogTransactionExtension(writes=self.writes), CatalogBulkExtension(writes=self.writes)]
 
 
 @dataclass(frozen=True)
