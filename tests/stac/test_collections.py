@@ -119,6 +119,8 @@ def test_a_document_has_hrefs_that_clients_can_use(http: httpx.Client) -> None:
         ("license", f"{root}license.txt"),
         ("http://www.opengis.net/def/rel/ogc/1.0/queryables", f"{own}/queryables"),
         ("alternate", f"{root}#collection=searched-03"),
+        ("aggregate", f"{own}/aggregate"),
+        ("aggregations", f"{own}/aggregations"),
     ]
     assert found["assets"]["thumbnail"]["href"] == f"{http.base_url}/assets/searched/3.png"
     one = http.get("/collections/searched-03").json()

@@ -15,7 +15,10 @@ from stacyard.core.assembly import answer_with_problems, assemble
 from stacyard.core.database import AsyncDatabase
 from stacyard.core.logs import log_to_standard_error
 from stacyard.core.openapi import serve_definition
+from stacyard.core.pgstac import BaseItems
+from stacyard.core.pgstac_pages import Catalog
 from stacyard.core.revision import RevisionPoll, read_states
+from stacyard.stac.aggregation_routes import AggregationRoutes
 from stacyard.stac.assets import AssetPublisher
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import Writing, connection_getter
@@ -23,6 +26,7 @@ from stacyard.stac.extensions import CatalogExtensions
 from stacyard.stac.intake import Intake
 from stacyard.stac.routes import ItemRoutes
 from stacyard.stac.settings import StacSettings
+from stacyard.stac.tagged import TaggedAnswers
 from stacyard.stac.writes import Writes
 
 
@@ -72,13 +76,16 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
     app.state.stacyard = settings
     app.state.get_connection = connection_getter(reader)
     app.state.assets = assets
-    items = ItemRoutes(settings=settings, connect=app.state.get_connection, assets=assets, revisions=revisions)
+    catalog = Catalog(base_items=BaseItems(seconds=5.0))
+    answers = TaggedAnswers(settings, revisions=revisions, edition=lambda: assets.edition, changed=catalog.clear)
+    shared = {"settings": settings, "connect": app.state.get_connection, "catalog": catalog, "answers": answers}
+    items, aggregations = ItemRoutes(**shared, assets=assets), AggregationRoutes(**shared)
     app.state.items = items
-    app.state.caches = {"searches": items.answers}
+    app.state.caches = {"answers": answers.cache}
     app.state.reads = api.client
     app.state.ready_checks = {"database": reader.ping}
     # before upstream's for the same paths
-    app.router.routes[:0] = items.routes()
+    app.router.routes[:0] = [*items.routes(), *aggregations.routes()]
     serve_definition(app)
     # upstream's models count with times that a client may have put at the end of the calendar
     answer_with_problems(app, {**DEFAULT_STATUS_CODES, OverflowError: 400})

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from stacyard.core.access import check_read
 from stacyard.stac.collections import answer_collections
 from stacyard.stac.documents import DocumentPublisher
-from stacyard.stac.routes import understandable
+from stacyard.stac.requests import understandable
 from stacyard.stac.search import check_limit
 
 # https://github.com/stac-api-extensions/sort

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Request
 
+from stacyard.stac.aggregation import publish_aggregation
 from stacyard.stac.assets import AssetPublisher
 from stacyard.stac.extent import publish_extent, withdraw_extent
 from stacyard.stac.links import (
@@ -47,6 +48,7 @@ class DocumentPublisher:
             links = collection_links(document, origin=self.origin, services=self.services)
             document["links"] = [*(document.get("links") or ()), *links]
             _declare_web_map_links(document, links)
+            publish_aggregation(document, api=self.api)
         return publish_extent(self.assets.publish(document, origin=self.origin))
 
     def item(self, document: dict[str, Any], collection: Mapping[str, Any]) -> dict[str, Any]:

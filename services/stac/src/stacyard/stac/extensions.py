@@ -9,13 +9,14 @@ from stac_fastapi.pgstac.extensions import FreeTextExtension
 from stac_fastapi.pgstac.models.extensions import Extensions
 from stac_fastapi.types.extension import ApiExtension
 
+from stacyard.stac.aggregation_extension import AggregationExtension
 from stacyard.stac.transactions import CatalogBulkExtension, CatalogTransactionExtension
 from stacyard.stac.writes import Writes
 
 
 @dataclass
 class CatalogExtensions(Extensions):
-    """Upstream's extensions, free text of items, and transactions that are ours, if there is anybody to write."""
+    """Upstream's, free text of items, aggregation, and transactions that are ours if there is anybody to write."""
 
     writes: Writes | None = None
 
@@ -25,6 +26,11 @@ class CatalogExtensions(Extensions):
         self.search_map = {"free_text": FreeTextExtension(conformance_classes=[classes.SEARCH])}
         self.item_collection_map = {"free_text": FreeTextExtension(conformance_classes=[classes.ITEMS])}
         super().__post_init__()
+
+    @property
+    def extra(self) -> list[ApiExtension]:
+        """Upstream's, and aggregation, which it has none of."""
+        return [*super().extra, AggregationExtension()]
 
     @property
     def transaction(self) -> list[ApiExtension]:

@@ -33,7 +33,7 @@ _JSON, _GEOJSON, _HTML, _PNG = (
 )
 _MVT = "application/vnd.mapbox-vector-tile"
 _DERIVED_RELATIONS = frozenset(("tilejson", "xyz", "wmts", "preview", "related", "alternate"))
-_INFERRED_RELATIONS = frozenset((*INFERRED_LINK_RELS, Relations.queryables.value))
+_INFERRED_RELATIONS = frozenset((*INFERRED_LINK_RELS, Relations.queryables.value, "aggregate", "aggregations"))
 _MATRIX_SET = "WebMercatorQuad"
 #: What a render says of reading values and of colouring them that is a parameter of TiTiler of the same name.
 _PARAMETERS = ("expression", "nodata", "unscale", "resampling", "color_formula", "colormap_name", "colormap")

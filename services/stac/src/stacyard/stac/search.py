@@ -23,7 +23,7 @@ from stacyard.stac.paging import position_of
 DEFAULT_LIMIT = 10
 # RFC 3339, section 5.6, as the STAC API asks for it
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", re.IGNORECASE)
-_LISTS = ("collections", "ids", "bbox", "sortby", "fields", "q")
+_LISTS = ("collections", "ids", "bbox", "sortby", "fields", "q", "aggregations")
 _DIRECTIONS = {"asc": True, "desc": False}
 
 
