@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 import orjson
 
+from benchmarks.load import Request
 from benchmarks.rounds import measure, result
-from benchmarks.workloads import Paths, Workload
+from benchmarks.workloads import Requests, Workload
 from stacyard.core.connection import connect
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 
@@ -107,7 +108,7 @@ def run_collections(
         for limit in (10, 100):
             say(f"searching, limit {limit}")
             workload = Workload("stac", _searches(limit), _has_collections, f"collections-{limit}")
-            figures.append(result(f"collections-{limit}", *measure(workload, database, storage)))
+            figures.append(result(f"collections-{limit}", measure(workload, database, storage)))
     return figures
 
 
@@ -133,11 +134,12 @@ def _many_collections(database: DatabaseSettings, say: Callable[[str], None]) ->
             remove()
 
 
-def _searches(limit: int) -> Callable[[DatabaseSettings, random.Random], Paths]:
-    def paths(_: DatabaseSettings, chance: random.Random) -> Paths:
-        return [f"/collections?{urlencode({'limit': limit, **_parameters(chance)})}" for _ in range(SEARCHES)]
+def _searches(limit: int) -> Callable[[DatabaseSettings, random.Random], Requests]:
+    def requests(_: DatabaseSettings, chance: random.Random) -> Requests:
+        parameters = ({"limit": limit, **_parameters(chance)} for _ in range(SEARCHES))
+        return [Request(f"/collections?{urlencode(each)}") for each in parameters]
 
-    return paths
+    return requests
 
 
 def _parameters(chance: random.Random) -> dict[str, Any]:

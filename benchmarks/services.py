@@ -1,11 +1,13 @@
-"""The two sides: our service and the unmodified upstream service as its documentation starts it, one process each."""
+"""The sides: our service, the unmodified upstream service as its documentation starts it, and the minimal server.
+
+One process each.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +17,12 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import unquote, urlsplit
 
+from benchmarks.minimal import DATABASE_URL
 from stacyard.core.settings import DatabaseSettings, StorageSettings
+from stacyard.local.ports import free_port
+
+#: How much our catalog keeps of its results; every row but that of the cached search sets it to 0.
+RESULT_CACHE = "STACYARD_STAC_RESULT_CACHE_MB"
 
 
 @dataclass(frozen=True)
@@ -28,18 +35,32 @@ class Service:
     alive: str
 
 
-def ours(name: str, database: DatabaseSettings, storage: StorageSettings) -> Service:
-    """Our service of this name, with the roles it has in production."""
-    environment = {
+@dataclass(frozen=True)
+class Running:
+    """A service that answers on a port of loopback."""
+
+    port: int
+    process: int
+
+
+def ours(name: str, database: DatabaseSettings, storage: StorageSettings, **environment: str) -> Service:
+    """Our service of this name, with the roles it has in production; caches off unless the environment says else."""
+    settings = {
         "STACYARD_DATABASE_READER_URL": database.url("reader"),
         "STACYARD_DATABASE_WRITER_URL": database.url("writer"),
         "STACYARD_STORAGE_ASSETS": storage.assets,
         "STACYARD_HTTP_ACCESS_LOG": "false",
+        RESULT_CACHE: "0",
     }
-    return Service(f"stacyard.{name}.app:create_app", environment, factory=True, alive="/healthz")
+    return Service(f"stacyard.{name}.app:create_app", settings | environment, factory=True, alive="/healthz")
 
 
-def stock(name: str, database: DatabaseSettings) -> Service:
+def minimal(database: DatabaseSettings) -> Service:
+    """The least that answers, as a reader."""
+    return Service("benchmarks.minimal:create_app", {DATABASE_URL: database.url("reader")}, factory=True, alive="/")
+
+
+def stock(name: str, database: DatabaseSettings, **environment: str) -> Service:
     """The upstream service. It writes on reads and makes functions on connections, so it gets the ingestor's role."""
     url = database.url("ingest")
     parts = urlsplit(url)
@@ -49,6 +70,7 @@ def stock(name: str, database: DatabaseSettings) -> Service:
         "PGHOST": parts.hostname or "127.0.0.1",
         "PGPORT": str(parts.port),
         "PGDATABASE": parts.path.lstrip("/"),
+        **environment,
     }
     return {
         "stac": Service("stac_fastapi.pgstac.app:create_app", postgres, factory=True, alive="/_mgmt/ping"),
@@ -66,21 +88,19 @@ def stock(name: str, database: DatabaseSettings) -> Service:
 
 
 @contextmanager
-def started(service: Service) -> Iterator[int]:
-    """The service in a process of its own, for as long as this lasts; gives its port on loopback.
+def started(service: Service) -> Iterator[Running]:
+    """The service in a process of its own, for as long as this lasts.
 
     Raises:
         RuntimeError: it did not come up within 60 seconds.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", service.application, "--port", str(port), "--no-access-log"]
     command += ["--log-level", "error", *(["--factory"] if service.factory else [])]
     process = subprocess.Popen(command, env={**os.environ, **service.environment})
     try:
         _wait_until_it_answers(process, port, service)
-        yield port
+        yield Running(port, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)

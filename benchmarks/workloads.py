@@ -1,8 +1,7 @@
-"""What is asked for, by name: the demo's data, paths for ours and for stock, and when an answer counts."""
+"""Tiles that are asked for, by name: of the demo's data, the same of ours and of stock, and when an answer counts."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,30 +9,22 @@ from dataclasses import dataclass
 import morecantile
 import psycopg
 
+from benchmarks.load import Accepts, Request
 from stacyard.core.connection import connect
 from stacyard.core.settings import DatabaseSettings
 
 _TILES = morecantile.tms.get("WebMercatorQuad")
-Paths = Sequence[str]
+Requests = Sequence[Request]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A service, the paths of one round (made from a seed, so that rounds differ and sides do not), and the check."""
+    """A service, the requests of a round (made from a seed, so that rounds differ and sides do not), and the check."""
 
     service: str
-    paths: Callable[[DatabaseSettings, random.Random], Paths]
-    accepts: Callable[[int, bytes], bool]
+    requests: Callable[[DatabaseSettings, random.Random], Requests]
+    accepts: Accepts
     about: str
-
-
-def has_features(status: int, body: bytes) -> bool:
-    """Whether an answer is a page with items."""
-    return status == 200 and len(json.loads(body)["features"]) > 0
-
-
-def _is_item(status: int, body: bytes) -> bool:
-    return status == 200 and json.loads(body)["type"] == "Feature"
 
 
 def _is_image(status: int, body: bytes) -> bool:
@@ -42,29 +33,6 @@ def _is_image(status: int, body: bytes) -> bool:
 
 def _is_tile(status: int, body: bytes) -> bool:
     return status == 200 and len(body) > 0
-
-
-def _searches(limit: int) -> Callable[[DatabaseSettings, random.Random], Paths]:
-    def paths(database: DatabaseSettings, chance: random.Random) -> Paths:
-        with connect(database.url("reader"), application_name="stacyard-bench") as connection:
-            centres = connection.execute(
-                "SELECT ST_X(c), ST_Y(c) FROM (SELECT ST_Centroid(geometry) AS c FROM pgstac.items "
-                "WHERE collection = 'naip' ORDER BY id) AS centres"
-            ).fetchall()
-        # around an item, so that every search finds something; of random size, so that no two are the same
-        boxes = [(x, y, chance.uniform(0.3, 1.5)) for x, y in chance.choices(centres, k=60)]
-        return [
-            f"/search?collections=naip&limit={limit}&bbox={x - half:.6f},{y - half:.6f},{x + half:.6f},{y + half:.6f}"
-            for x, y, half in boxes
-        ]
-
-    return paths
-
-
-def _items(database: DatabaseSettings, chance: random.Random) -> Paths:
-    with connect(database.url("reader"), application_name="stacyard-bench") as connection:
-        rows = connection.execute("SELECT id FROM pgstac.items WHERE collection = 'naip'").fetchall()
-    return [f"/collections/naip/items/{row[0]}" for row in chance.sample(rows, 200)]
 
 
 def _extent(connection: psycopg.Connection[tuple[object, ...]], collection: str) -> tuple[float, float, float, float]:
@@ -79,19 +47,19 @@ def _extent(connection: psycopg.Connection[tuple[object, ...]], collection: str)
     return west, south, east, north
 
 
-def _mosaic_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
+def _mosaic_tiles(database: DatabaseSettings, chance: random.Random) -> Requests:
     with connect(database.url("reader"), application_name="stacyard-bench") as connection:
         west, south, east, north = _extent(connection, "landsat8-paraguay")
     width, height = (east - west) / 4, (north - south) / 4
     tiles = list(_TILES.tiles(west + width, south + height, east - width, north - height, zooms=[11, 12, 13]))
     query = "assets=red&assets=green&assets=blue&rescale=5950,8950&tilesize=256"
     return [
-        f"/collections/landsat8-paraguay/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}?{query}"
+        Request(f"/collections/landsat8-paraguay/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}?{query}")
         for tile in chance.sample(tiles, min(40, len(tiles)))
     ]
 
 
-def _vector_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
+def _vector_tiles(database: DatabaseSettings, chance: random.Random) -> Requests:
     with connect(database.url("reader"), application_name="stacyard-bench") as connection:
         points = connection.execute(
             "SELECT ST_X(p), ST_Y(p) FROM (SELECT ST_PointOnSurface(geom) AS p FROM features.parcels "
@@ -100,15 +68,12 @@ def _vector_tiles(database: DatabaseSettings, chance: random.Random) -> Paths:
     # around a parcel, so that no tile is empty
     tiles = {_TILES.tile(x, y, zoom) for x, y in points for zoom in range(10, 18)}
     return [
-        f"/collections/features.parcels/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}"
+        Request(f"/collections/features.parcels/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}")
         for tile in chance.sample(sorted(tiles), min(120, len(tiles)))
     ]
 
 
 WORKLOADS = {
-    "search": Workload("stac", _searches(10), has_features, "GET /search by bbox, limit 10, 1,000 NAIP items"),
-    "search-100": Workload("stac", _searches(100), has_features, "GET /search by bbox, limit 100"),
-    "item": Workload("stac", _items, _is_item, "an item by its id"),
     "mosaic-tile": Workload("raster", _mosaic_tiles, _is_image, "true-colour tile of two overlapping scenes, no cache"),
     "vector-tile": Workload("vector", _vector_tiles, _is_tile, "tile of the parcels from PostGIS, no cache"),
 }

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import hypothesis
 import pytest
-from pydantic import SecretStr
 
+from benchmarks.pooler import pooled
 from stacyard.core.settings import DatabaseSettings, StorageSettings
-from stacyard.local.installation import server_account
-from stacyard.local.ports import free_port
 from stacyard.local.postgres import EmbeddedCluster, running
 
 # a noisy machine makes any example slow; what must be fast has its own assertion
 hypothesis.settings.register_profile("stacyard", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("stacyard")
-
-PGBOUNCER = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
 
 
 @pytest.fixture(scope="session")
@@ -62,61 +53,7 @@ def storage_settings(public_directory: Path) -> StorageSettings:
 
 
 @pytest.fixture(scope="session")
-def pgbouncer(database_settings: DatabaseSettings, public_directory: Path) -> Iterator[DatabaseSettings]:
+def pgbouncer(database_settings: DatabaseSettings) -> Iterator[DatabaseSettings]:
     """Reader and writer through PgBouncer in transaction mode, two server connections a role, nothing prepared."""
-    account = server_account()
-    directory = public_directory / "pgbouncer"
-    directory.mkdir()
-    account.give(directory, 0o700)
-    server = urlsplit(database_settings.url("reader"))
-    port = free_port()
-    logins = [urlsplit(database_settings.url(role)) for role in ("reader", "writer")]
-    users = directory / "users.txt"
-    users.write_text("".join(f'"{login.username}" "{login.password}"\n' for login in logins))
-    account.give(users, 0o600)
-    configuration = directory / "pgbouncer.ini"
-    configuration.write_text(
-        "[databases]\n"
-        f"{server.path.lstrip('/')} = host=127.0.0.1 port={server.port}\n"
-        "[pgbouncer]\n"
-        "listen_addr = 127.0.0.1\n"
-        f"listen_port = {port}\n"
-        "unix_socket_dir =\n"
-        "auth_type = scram-sha-256\n"
-        f"auth_file = {users}\n"
-        "pool_mode = transaction\n"
-        "default_pool_size = 2\n"
-        "max_client_conn = 200\n"
-    )
-    account.give(configuration, 0o600)
-    with (public_directory / "pgbouncer.log").open("w") as log:
-        process = subprocess.Popen(
-            [PGBOUNCER, configuration],
-            user=account.uid,
-            group=account.gid,
-            extra_groups=None if account.uid is None else [],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        _wait_for_port(port, process, Path(log.name))
-        reader, writer = (
-            SecretStr(login._replace(netloc=f"{login.username}:{login.password}@127.0.0.1:{port}").geturl())
-            for login in logins
-        )
-        yield database_settings.model_copy(update={"reader_url": reader, "writer_url": writer, "pooled": True})
-    finally:
-        os.kill(process.pid, signal.SIGTERM)
-        process.wait(10)
-
-
-def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"PgBouncer did not start:\n{log.read_text()}")
+    with pooled(database_settings, servers=2, clients=200) as settings:
+        yield settings
