@@ -32,6 +32,7 @@ from stacyard.core.connection import connect
 from stacyard.core.settings import DatabaseSettings, StorageSettings
 from stacyard.ingestor.blocks import AT_ONCE
 from stacyard.ingestor.collection import describe_collection
+from stacyard.ingestor.load.properties import Properties
 from stacyard.ingestor.load.rows import COLUMNS, CollectionShape, Row, copy_data, rows_of
 from stacyard.ingestor.recipe import parse_recipe
 from stacyard.ingestor.sources.itemfiles import BlockReader, find_file
@@ -195,8 +196,8 @@ def _shares(place: Place, path: Path) -> dict[str, Any]:
     shape = CollectionShape(
         collection="shares", key=0, partition_trunc=None, base_item={"type": "Feature"}, base_item_id=None
     )
-    reader = BlockReader()
-    spent = dict.fromkeys(("find", "read", "parse_and_check", "format"), 0.0)
+    reader, properties = BlockReader(), Properties({})
+    spent = dict.fromkeys(("find", "read", "parse_and_check", "properties", "format"), 0.0)
     batches, count = [], 0
     # as the loader does
     gc.disable()
@@ -210,6 +211,8 @@ def _shares(place: Place, path: Path) -> dict[str, Any]:
         for start in range(0, len(lines), AT_ONCE):
             with _added(spent, "parse_and_check"):
                 batch = adopt_all(lines[start : start + AT_ONCE], known, recipe_hash="")
+            with _added(spent, "properties"):
+                properties.learn(item.members["properties"] for item in batch.items)
             with _added(spent, "format"):
                 tasks = [0] * len(batch.items)
                 rows += rows_of(batch.items, shape, tasks=tasks, geometries=batch.geometries)

@@ -85,6 +85,7 @@ def add_commands(app: typer.Typer, open_platform: Open) -> None:
     """
     _add_ingest(app, open_platform)
     _add_sweep(app, open_platform)
+    _add_queryables(app, open_platform)
     runs = typer.Typer(help="The ledger of the ingestor.", no_args_is_help=True)
     _add_runs(runs, open_platform)
     _add_retry_and_stop(runs, open_platform)
@@ -192,6 +193,24 @@ def _add_sweep(app: typer.Typer, open_platform: Open) -> None:
         with open_platform() as platform:
             grace = timedelta(hours=grace_hours)
             commands.sweep(collection, platform=platform, console=_console(), grace=grace, dry_run=dry_run)
+
+
+def _add_queryables(app: typer.Typer, open_platform: Open) -> None:
+    @app.command()
+    def queryables(
+        collection: Annotated[
+            list[str] | None, typer.Option(metavar="ID", help="Only of this collection; may be given again.")
+        ] = None,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing, and write nothing.")] = False,
+    ) -> None:
+        """Write down which properties items have that others loaded, so that they can be searched by with their type.
+
+        What `ingest` loads is written down as it comes. All items are looked at; done again, it does no harm.
+        """
+        from stacyard.ingestor import commands
+
+        with open_platform() as platform:
+            commands.survey_properties(collection or [], platform=platform, console=_console(), dry_run=dry_run)
 
 
 def _add_runs(runs: typer.Typer, open_platform: Open) -> None:

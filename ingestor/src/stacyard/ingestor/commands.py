@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from stacyard.ingestor.discovery import discover
 from stacyard.ingestor.errors import SourceError
 from stacyard.ingestor.identity import worker_name
 from stacyard.ingestor.ledger import Counts, Ledger, Outcome, Run, State
 from stacyard.ingestor.load.bulk import Mode
+from stacyard.ingestor.load.survey import Surveyed, collections_of, survey
 from stacyard.ingestor.queue import Queue, TableQueue
 from stacyard.ingestor.recipe import load_recipe, parse_recipe
-from stacyard.ingestor.report import Reporter, RunSummary, print_summary, print_swept
+from stacyard.ingestor.report import Reporter, RunSummary, print_summary, print_surveyed, print_swept
 from stacyard.ingestor.reports.data import RunReport
 from stacyard.ingestor.reports.figures import read_report
 from stacyard.ingestor.run import Interruption, Platform, Runner, first
@@ -192,6 +194,36 @@ def sweep(collection: str, *, platform: Platform, console: Console, grace: timed
         ).run()
     print_swept(swept, console)
     return swept
+
+
+def survey_properties(
+    collections: Sequence[str], *, platform: Platform, console: Console, dry_run: bool = False
+) -> list[Surveyed]:
+    """Look at all items of these collections, or of all, and write down which properties they have; print what is new.
+
+    Raises:
+        SourceError: the catalog has no such collection.
+        RunStopped: the database is away; what was looked at before is written down.
+    """
+    with _open(platform) as (session, _, _):
+        there = collections_of(session)
+        for collection in collections:
+            if collection not in there:
+                raise SourceError(f"the catalog has no collection {collection!r}")
+        surveyed = []
+        with console.status("looking for collections") as status:
+            for collection in collections or there:
+
+                def report(items: int, collection: str = collection) -> None:
+                    status.update(f"{escape(collection)}: {items:,} items looked at")
+
+                try:
+                    surveyed.append(survey(session, collection, write=not dry_run, report=report))
+                except LookupError:
+                    # deleted meanwhile
+                    continue
+    print_surveyed(surveyed, console, dry_run=dry_run)
+    return surveyed
 
 
 def list_runs(

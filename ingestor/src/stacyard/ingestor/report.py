@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stacyard.ingestor.ledger import Counts, Outcome, Run, State
+from stacyard.ingestor.load.survey import Surveyed
 from stacyard.ingestor.pace import Pace, bytes_in_words, in_words, rate_in_words
 from stacyard.ingestor.reports.data import RunReport, run_document, without_secrets
 from stacyard.ingestor.sweep import Swept
@@ -159,6 +160,22 @@ def print_swept(swept: Swept, console: Console) -> None:
     parts += [f"{swept.orphans} without item ({_megabytes(swept.orphan_bytes)})"]
     parts += [f"{number} more {why}" for why, number in kept.items() if number]
     text = f"{', '.join(parts)}; deleted {swept.deleted} ({_megabytes(swept.deleted_bytes)})."
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def print_surveyed(surveyed: Sequence[Surveyed], console: Console, *, dry_run: bool) -> None:
+    """The properties that a look at items has found, and what it comes to."""
+    table = Table("collection", "property", "type", "before", box=box.SIMPLE)
+    for each in surveyed:
+        for name, kind in sorted(each.news.items()):
+            before = each.before.get(name, "")
+            table.add_row(Text(each.collection), Text(name), Text(kind), Text(before))
+    if table.row_count:
+        console.print(table)
+    items = sum(each.items for each in surveyed)
+    new = sum(name not in each.before for each in surveyed for name in each.news)
+    done = "not written (--dry-run)" if dry_run else "written"
+    text = f"{items} items of {len(surveyed)} collections; {new} properties new, {table.row_count - new} wider: {done}."
     console.print(text, highlight=False, soft_wrap=True)
 
 

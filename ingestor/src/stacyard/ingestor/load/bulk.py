@@ -30,6 +30,7 @@ from stacyard.core.errors import StacyardError
 from stacyard.ingestor.errors import RunStopped
 from stacyard.ingestor.load.existing import Version, delete_items, find_unchanged, find_versions
 from stacyard.ingestor.load.partitions import Partitions, read_shape
+from stacyard.ingestor.load.properties import Properties, read_known, write_down
 from stacyard.ingestor.load.rows import COLUMNS, CollectionShape, Item, Row, copy_data, item_of, rows_of
 from stacyard.ingestor.session import Connection, Session
 
@@ -125,6 +126,7 @@ class Loader:
         self._run = run
         self._mode = mode
         self._partitions: Partitions | None = None
+        self._properties: Properties | None = None
         self._key: int | None = None
 
     def load(self, documents: Sequence[Mapping[str, Any]], *, tasks: Sequence[int]) -> list[Result]:
@@ -174,12 +176,16 @@ class Loader:
             RunStopped: the database is away, or its disk is full.
         """
         shape = self._session.run(lambda connection: read_shape(connection, self._collection))
-        if self._partitions is None or self._key != shape.key:
+        if self._partitions is None or self._properties is None or self._key != shape.key:
             self._partitions, self._key = Partitions(shape), shape.key
+            self._properties = Properties(self._session.run(lambda connection: read_known(connection, shape.key)))
         rows: dict[str, Row] = {}
         for batch in batches:
+            self._properties.learn(item.members["properties"] for item in batch.items)
             for row in rows_of(batch.items, shape, tasks=batch.tasks, geometries=batch.geometries):
                 rows[row.item_id] = row
+        # before anything is in the catalog: what can be found can be searched by, also after a kill
+        write_down(self._session, shape.key, self._properties)
         shards: dict[int, list[Row]] = {}
         for row in rows.values():
             shards.setdefault(zlib.crc32(row.item_id.encode()) % SHARDS, []).append(row)

@@ -150,6 +150,10 @@ class _Filter:
             return f"{value} BETWEEN {low} AND {high}"
         if operator == "isnull":
             _count(operator, arguments, 1)
+            queryable = self._queryable(arguments[0])
+            if queryable is not None and queryable.mixed:
+                # a value of another type than most is one
+                return f"{wrapped(queryable, 'to_text', self._values)} IS NULL"
             return f"{self._alike(arguments)[0]} IS NULL"
         if operator in _COMPARISONS:
             _count(operator, arguments, 2)

@@ -137,8 +137,11 @@ async def read_page(connection: AsyncConnection, catalog: Catalog, query: PageQu
         asyncpg.PostgresError: the database cannot make sense of a value in it.
     """
     sort = query.sort or NEWEST_FIRST
-    names = query.items.names() | {key.name for key in sort}
-    queryables = await catalog.queryables.of(connection, names, query.items.collections)
+    meaning, collections = catalog.queryables.of, query.items.collections
+    queryables = {
+        **await meaning(connection, query.items.names(), collections),
+        **await meaning(connection, {key.name for key in sort}, collections, parameter="sortby"),
+    }
     valued = any(queryables[key.name].column not in _TIES for key in sort)
     if query.start is not None and valued and not query.start.values:
         query = replace(query, start=await _found(connection, query, queryables, query.start))

@@ -1,7 +1,8 @@
 """What the name of a property means in a search: a column of pgSTAC's items, or a place in their content and its type.
 
-Registered queryables decide, as in pgSTAC's function `queryable`. A name that is not registered is read as text, and
-only if items have such a property: looking for one that none has would read every item there is.
+Registered queryables decide, as in pgSTAC's function `queryable`; where there is none, what loads have written down of
+the properties of items. A name that neither knows is read as text, and only if items have such a property: looking for
+one that none has would read every item there is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 from stacyard.core.database import AsyncConnection
 from stacyard.core.errors import InvalidRequest
+from stacyard.core.kinds import Kind
+from stacyard.core.pgstac_properties import document_of, kinds_of, seen_in
 from stacyard.core.statement import Values
 
 _COLUMNS = {name: name for name in ("id", "collection", "geometry", "datetime", "end_datetime")} | {
@@ -23,22 +26,28 @@ _COLUMNS = {name: name for name in ("id", "collection", "geometry", "datetime", 
 _MEMBERS = ("assets", "links", "bbox", "stac_version", "stac_extensions", "properties")
 
 _WRAPPER = re.compile(r"[a-z_][a-z0-9_]*")
+_WRAPPERS = {
+    # pgSTAC's to_int takes fractions off what it is compared with, and no number beyond 32 bits
+    Kind.INTEGER: "to_float",
+    Kind.NUMBER: "to_float",
+    Kind.DATE: "to_tstz",
+    Kind.INSTANT: "to_tstz",
+    Kind.TEXTS: "to_text_array",
+    Kind.ARRAY: "to_text_array",
+}
 
 _REGISTERED = """
 SELECT name, collection_ids, definition, property_path, property_wrapper
 FROM pgstac.queryables WHERE name = ANY ($1::text[]) ORDER BY id
 """
-# looked at altogether, the newest of each collection; in more collections than that nothing is refused
-_SAMPLE, _MOST_COLLECTIONS = 2000, 400
-_OF_COLLECTIONS = """
-SELECT DISTINCT jsonb_object_keys(content->'properties')
-FROM unnest($1::text[]) AS asked (collection)
-CROSS JOIN LATERAL (
-    SELECT content FROM pgstac.items
-    WHERE items.collection = asked.collection ORDER BY datetime DESC LIMIT $2::bigint
-) AS newest
-"""
-_SOME_COLLECTIONS = "SELECT id FROM pgstac.collections LIMIT $1::bigint"
+# of JSON, that pgSTAC's function can read it; what it cannot is an error there
+_FITTING = {
+    "to_float": "jsonb_typeof({path}) = 'number'",
+    "to_tstz": (
+        r"{path} #>> '{{}}' ~* "
+        r"'^\d{{4}}-\d\d-\d\d([t ]\d\d:\d\d:\d\d([.]\d+)?(z|[+-](0\d|1[0-5]):\d\d))?$'"
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +62,7 @@ class Queryable:
         declared: somebody said so; else the values it is compared with may decide otherwise.
         date: its values are days.
         temporal: its values may be times.
+        mixed: some of its values may be of another type than its wrapper takes; they are left out, and no error.
     """
 
     name: str
@@ -62,6 +72,7 @@ class Queryable:
     declared: bool = False
     date: bool = False
     temporal: bool = True
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,11 @@ def path_of(queryable: Queryable, values: Values) -> str:
 def wrapped(queryable: Queryable, wrapper: str | None, values: Values) -> str:
     """SQL of a property as a value of its type; a column has its type already."""
     path = path_of(queryable, values)
-    return path if queryable.column is not None or wrapper is None else f"{function_of(wrapper)}({path})"
+    if queryable.column is not None or wrapper is None:
+        return path
+    value = f"{function_of(wrapper)}({path})"
+    fits = _FITTING.get(wrapper) if queryable.mixed else None
+    return value if fits is None else f"CASE WHEN {fits.format(path=path)} THEN {value} END"
 
 
 def function_of(wrapper: str) -> str:
@@ -114,42 +129,67 @@ class Queryables:
     """What names mean, asked again after a while. Names come from clients, so that a bounded number is kept."""
 
     def __init__(
-        self, *, seconds: float = 30.0, limit: int = 2000, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        seconds: float = 30.0,
+        kind_seconds: float = 2.0,
+        limit: int = 2000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds
+        # a load may make a kind wider, and to ask for it takes little
+        self._kind_seconds = kind_seconds
         self._limit = limit
         self._clock = clock
         self._registered: dict[str, tuple[float, list[_Registered]]] = {}
-        self._seen: dict[tuple[str, ...], tuple[float, frozenset[str]]] = {}
+        self._kinds: dict[tuple[tuple[str, ...], str], tuple[float, Kind]] = {}
+        self._seen: dict[tuple[str, ...], tuple[float, frozenset[str] | None]] = {}
 
     def clear(self) -> None:
         """Ask anew whatever comes next."""
         self._registered.clear()
+        self._kinds.clear()
         self._seen.clear()
 
     async def of(
-        self, connection: AsyncConnection, names: Iterable[str], collections: Sequence[str]
+        self,
+        connection: AsyncConnection,
+        names: Iterable[str],
+        collections: Sequence[str],
+        *,
+        parameter: str | None = None,
     ) -> Mapping[str, Queryable]:
         """What each of these names means in items of these collections; none: of all.
 
+        `parameter` is where the names come from.
+
         Raises:
-            InvalidRequest: a name is not registered, and no item that was looked at has it.
+            InvalidRequest: no load has met a name, it is not registered, and no item that was looked at has it.
         """
         plain = {name: plain_name(name) for name in names}
         asked = {name for name in plain.values() if name not in _COLUMNS}
         if not asked:
             return {name: _column(own) for name, own in plain.items()}
         await self._read(connection, asked)
-        found = {}
-        for name, own in plain.items():
-            if own in _COLUMNS:
-                found[name] = _column(own)
-                continue
-            rows = [row for row in self._registered[own][1] if _reaches(row, collections)]
-            if not rows and own.split(".")[0] not in _MEMBERS:
-                await self._check_seen(connection, own, collections)
-            found[name] = _meaning(own, rows)
-        return found
+        registered = {name: [row for row in self._registered[name][1] if _reaches(row, collections)] for name in asked}
+        others = {name for name, rows in registered.items() if not rows and _first(name) not in _MEMBERS}
+        kinds = await self._learned(connection, others, collections) if others else {}
+        for name in others:
+            if name not in kinds and _first(name) not in kinds:
+                await self._check_seen(connection, name, collections, parameter)
+        return {
+            name: _column(own)
+            if own in _COLUMNS
+            else _of_kind(own, kinds[own])
+            if own in kinds
+            else _meaning(own, registered[own])
+            for name, own in plain.items()
+        }
+
+    async def document(self, connection: AsyncConnection, collection: str | None) -> dict[str, Any] | None:
+        """What items of a collection, or of all, can be searched by, as JSON Schema; None if there is no such one."""
+        seen = await self._looked_at(connection, () if collection is None else (collection,))
+        return await document_of(connection, collection, seen)
 
     async def _read(self, connection: AsyncConnection, names: Collection[str]) -> None:
         now = self._clock()
@@ -165,31 +205,63 @@ class Queryables:
                 [_registered(row) for row in rows if row["name"] == name],
             )
 
-    async def _check_seen(self, connection: AsyncConnection, name: str, collections: Sequence[str]) -> None:
-        key = tuple(sorted(set(collections)))
-        kept = self._seen.get(key)
+    async def _learned(
+        self, connection: AsyncConnection, names: Collection[str], collections: Sequence[str]
+    ) -> dict[str, Kind]:
+        """The kinds of these names, and of what they are parts of; what is not known is asked for each time."""
+        asked, now = tuple(sorted(set(collections))), self._clock()
+        wanted = {each for name in names for each in (name, _first(name))}
+        kept = {name: self._kinds[asked, name] for name in wanted if (asked, name) in self._kinds}
+        kinds = {name: kind for name, (since, kind) in kept.items() if now - since < self._kind_seconds}
+        missing = wanted - kinds.keys()
+        if missing:
+            found = await kinds_of(connection, missing, asked)
+            if len(self._kinds) + len(found) > self._limit:
+                self._kinds.clear()
+            self._kinds |= {(asked, name): (now, kind) for name, kind in found.items()}
+            kinds |= found
+        return kinds
+
+    async def _check_seen(
+        self, connection: AsyncConnection, name: str, collections: Sequence[str], parameter: str | None
+    ) -> None:
+        seen = await self._looked_at(connection, tuple(sorted(set(collections))))
+        # where nothing was seen there is nothing to read in vain
+        if seen and name not in seen and _first(name) not in seen:
+            raise InvalidRequest(
+                f"items here have no property {name!r}; /queryables names those that can be searched by",
+                parameter=parameter,
+            )
+
+    async def _looked_at(self, connection: AsyncConnection, collections: tuple[str, ...]) -> frozenset[str] | None:
+        kept = self._seen.get(collections)
         if kept is None or self._clock() - kept[0] >= self._seconds:
             if len(self._seen) >= self._limit // 10:
                 self._seen.clear()
-            self._seen[key] = kept = (self._clock(), await _properties(connection, key))
-        seen = kept[1]
-        # where nothing was seen there is nothing to read in vain
-        if seen and name not in seen and name.split(".", maxsplit=1)[0] not in seen:
-            raise InvalidRequest(
-                f"items here have no property {name!r}; /queryables names those that can be searched by"
-            )
-
-
-async def _properties(connection: AsyncConnection, collections: Sequence[str]) -> frozenset[str]:
-    """The properties of some items of these collections; empty if they have no items, or are too many to look at."""
-    asked = collections or [row[0] for row in await connection.fetch(_SOME_COLLECTIONS, _MOST_COLLECTIONS + 1)]
-    if not asked or len(asked) > _MOST_COLLECTIONS:
-        return frozenset()
-    return frozenset(row[0] for row in await connection.fetch(_OF_COLLECTIONS, asked, _SAMPLE // len(asked)))
+            self._seen[collections] = kept = (self._clock(), await seen_in(connection, collections))
+        return kept[1]
 
 
 def _column(name: str) -> Queryable:
     return Queryable(name=name, column=_COLUMNS[name])
+
+
+def _first(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+def _of_kind(name: str, kind: Kind) -> Queryable:
+    """What a name means of which only loads know; all numbers are read alike, whole or not."""
+    return Queryable(
+        name=name,
+        # the name is what items have, dots or not
+        keys=("properties", name),
+        wrapper=_WRAPPERS.get(kind, "to_text"),
+        declared=kind not in (Kind.MIXED, Kind.NULL),
+        date=kind is Kind.DATE,
+        temporal=kind in (Kind.DATE, Kind.INSTANT, Kind.TEXT, Kind.MIXED, Kind.NULL),
+        mixed=True,
+    )
 
 
 def _registered(row: Any) -> _Registered:

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stac_fastapi.extensions import ItemCollectionFilterExtension, SearchFilterExtension
 from stac_fastapi.extensions.free_text import FreeTextConformanceClasses
 from stac_fastapi.pgstac.extensions import FreeTextExtension
 from stac_fastapi.pgstac.models.extensions import Extensions
 from stac_fastapi.types.extension import ApiExtension
 
 from stacyard.stac.aggregation_extension import AggregationExtension
+from stacyard.stac.queryables import QueryablesClient
 from stacyard.stac.transactions import CatalogBulkExtension, CatalogTransactionExtension
 from stacyard.stac.writes import Writes
 
 
 @dataclass
 class CatalogExtensions(Extensions):
-    """Upstream's, free text of items, aggregation, and transactions that are ours if there is anybody to write."""
+    """Upstream's, free text of items, their queryables, aggregation, and transactions if there is anybody to write."""
 
     writes: Writes | None = None
 
     def __post_init__(self) -> None:
         """Add to upstream's what it offers for collections alone."""
-        classes = FreeTextConformanceClasses
-        self.search_map = {"free_text": FreeTextExtension(conformance_classes=[classes.SEARCH])}
-        self.item_collection_map = {"free_text": FreeTextExtension(conformance_classes=[classes.ITEMS])}
+        classes, queryables = FreeTextConformanceClasses, QueryablesClient()
+        self.search_map = {
+            "free_text": FreeTextExtension(conformance_classes=[classes.SEARCH]),
+            "filter": SearchFilterExtension(client=queryables),
+        }
+        self.item_collection_map = {
+            "free_text": FreeTextExtension(conformance_classes=[classes.ITEMS]),
+            "filter": ItemCollectionFilterExtension(client=queryables),
+        }
         super().__post_init__()
 
     @property
