@@ -67,6 +67,10 @@ def application() -> FastAPI:
     def both() -> int:
         return 1
 
+    @app.get("/table")
+    def table() -> StreamingResponse:
+        return StreamingResponse(iter([b"PAR1" * 500] * 3), media_type="application/vnd.apache.parquet")
+
     @app.get("/fails/{how}")
     def fails(how: str) -> None:
         raise {
@@ -238,9 +242,10 @@ async def test_text_is_compressed_and_images_and_ranges_are_not(client: httpx.As
     async with client.stream("GET", "/text", headers={"Accept-Encoding": "gzip"}) as answer:
         raw = b"".join([chunk async for chunk in answer.aiter_raw()])
     assert gzip.decompress(raw) == b"field " * 500
-    for path, headers in [("/image", {}), ("/text", {"Range": "bytes=0-9"})]:
+    for path, headers in [("/image", {}), ("/table", {}), ("/text", {"Range": "bytes=0-9"})]:
         answer = await client.get(path, headers={"Accept-Encoding": "gzip, br", **headers})
         assert "content-encoding" not in answer.headers, path
+        assert path != "/table" or answer.content == b"PAR1" * 1500
 
 
 async def test_images_may_be_kept_and_documents_are_asked_for_again(client: httpx.AsyncClient) -> None:

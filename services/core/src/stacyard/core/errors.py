@@ -34,6 +34,12 @@ class Forbidden(StacyardError):
     status = 403
 
 
+class NotAcceptable(StacyardError):
+    """None of the forms that the client accepts is one that this can be given in."""
+
+    status = 406
+
+
 class Conflict(StacyardError):
     """What is there already does not go together with what is to be done."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from stacyard.core.database import AsyncConnection
 from stacyard.core.errors import InvalidRequest
 from stacyard.core.pgstac import BaseItems
-from stacyard.core.pgstac_documents import CollectionDocuments
+from stacyard.core.pgstac_documents import CollectionDocuments, Document
 from stacyard.core.pgstac_hydration import BaseItem, StoredItem
 from stacyard.core.pgstac_order import NEWEST_FIRST, Position, SortKey, behind, keys_of, order_by
 from stacyard.core.pgstac_queryables import Queryable, Queryables
@@ -65,9 +65,13 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Items in the order of the search, and where the walk goes on to either side; None: there are no more there."""
+    """Items in the order of the search, the documents of their collections, and where the walk goes on to either side.
+
+    None: there are no more there.
+    """
 
     rows: list[Row]
+    collections: Mapping[str, Document]
     before: Position | None
     behind: Position | None
 
@@ -136,15 +140,7 @@ async def read_page(connection: AsyncConnection, catalog: Catalog, query: PageQu
         InvalidRequest: the query cannot be made.
         asyncpg.PostgresError: the database cannot make sense of a value in it.
     """
-    sort = query.sort or NEWEST_FIRST
-    meaning, collections = catalog.queryables.of, query.items.collections
-    queryables = {
-        **await meaning(connection, query.items.names(), collections),
-        **await meaning(connection, {key.name for key in sort}, collections, parameter="sortby"),
-    }
-    valued = any(queryables[key.name].column not in _TIES for key in sort)
-    if query.start is not None and valued and not query.start.values:
-        query = replace(query, start=await _found(connection, query, queryables, query.start))
+    query, queryables = await _prepared(connection, catalog, query)
     rows = await _rows(connection, catalog.steps, query, queryables)
     more, rows = len(rows) > query.limit, rows[: query.limit]
     if query.backwards:
@@ -154,10 +150,23 @@ async def read_page(connection: AsyncConnection, catalog: Catalog, query: PageQu
     last = _position(rows[-1]) if rows else None
     return Page(
         rows=[await _row(connection, catalog.base_items, row) for row in rows],
+        collections=await catalog.documents.of(connection, {row[1] for row in rows}),
         # where we came from there is at least what we came from
         before=first if (more if query.backwards else query.start is not None) else None,
         behind=last if query.backwards or more else None,
     )
+
+
+async def count_rows(connection: AsyncConnection, catalog: Catalog, query: PageQuery) -> int:
+    """How many items a walk from the page on would meet, counted up to one more than the page holds.
+
+    Raises:
+        InvalidRequest, asyncpg.PostgresError: as `read_page`.
+    """
+    query, queryables = await _prepared(connection, catalog, query)
+    statement, values = statement_of(query, queryables)
+    counted: int = await connection.fetchval(f"SELECT count(*) FROM ({statement}) AS rows", *values)  # noqa: S608 - as there
+    return counted
 
 
 async def read_one(connection: AsyncConnection, base_items: BaseItems, collection: str, item: str) -> Row | None:
@@ -170,6 +179,22 @@ async def has_collection(connection: AsyncConnection, collection: str) -> bool:
     """Whether there is a collection of this id."""
     found: bool = await connection.fetchval(_HAS_COLLECTION, collection)
     return found
+
+
+async def _prepared(
+    connection: AsyncConnection, catalog: Catalog, query: PageQuery
+) -> tuple[PageQuery, Mapping[str, Queryable]]:
+    """The query with its start looked up, and what the names in it mean."""
+    sort = query.sort or NEWEST_FIRST
+    meaning, collections = catalog.queryables.of, query.items.collections
+    queryables = {
+        **await meaning(connection, query.items.names(), collections),
+        **await meaning(connection, {key.name for key in sort}, collections, parameter="sortby"),
+    }
+    valued = any(queryables[key.name].column not in _TIES for key in sort)
+    if query.start is not None and valued and not query.start.values:
+        query = replace(query, start=await _found(connection, query, queryables, query.start))
+    return query, queryables
 
 
 async def _rows(

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from stacyard.core.pgstac_count import Count
+from stacyard.core.pgstac_documents import Document
 from stacyard.core.pgstac_pages import Page, Row
 from stacyard.stac.items import ItemPublisher
 from stacyard.stac.paging import token_of
@@ -56,6 +57,11 @@ class Asked:
         ]
         return links + neighbours
 
+    def onward(self, token: str) -> dict[str, str]:
+        """Headers that say where an answer goes on which holds no links. A link cannot say what a POST is to hold."""
+        link = {} if self.body is not None else {"Link": f'<{self._neighbour("next", token)["href"]}>; rel="next"'}
+        return {"Next-Token": token} | link
+
     def _neighbour(self, relation: str, token: str) -> dict[str, Any]:
         url = f"{self.api}{self.path}"
         if self.body is not None:
@@ -69,7 +75,7 @@ def feature_collection(page: Page, publisher: ItemPublisher, asked: Asked, count
     """The page as GeoJSON."""
     document: dict[str, Any] = {
         "type": "FeatureCollection",
-        "features": [publisher.publish(row) for row in page.rows],
+        "features": [publisher.publish(row, page.collections[row.collection]) for row in page.rows],
         "links": asked.links(page),
         "numberReturned": len(page.rows),
     }
@@ -80,6 +86,6 @@ def feature_collection(page: Page, publisher: ItemPublisher, asked: Asked, count
     return _encode(document)
 
 
-def feature(publisher: ItemPublisher, row: Row) -> bytes:
+def feature(publisher: ItemPublisher, row: Row, collection: Document) -> bytes:
     """One item as GeoJSON."""
-    return _encode(publisher.publish(row))
+    return _encode(publisher.publish(row, collection))

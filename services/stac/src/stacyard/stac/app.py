@@ -22,6 +22,7 @@ from stacyard.stac.aggregation_routes import AggregationRoutes
 from stacyard.stac.assets import AssetPublisher
 from stacyard.stac.client import CatalogClient
 from stacyard.stac.connections import Writing, connection_getter
+from stacyard.stac.definition import with_exports
 from stacyard.stac.extensions import CatalogExtensions
 from stacyard.stac.intake import Intake
 from stacyard.stac.routes import ItemRoutes
@@ -86,7 +87,7 @@ def create_app(settings: StacSettings | None = None, *, mounted: bool = False) -
     app.state.ready_checks = {"database": reader.ping}
     # before upstream's for the same paths
     app.router.routes[:0] = [*items.routes(), *aggregations.routes()]
-    serve_definition(app)
+    serve_definition(app, with_exports)
     # upstream's models count with times that a client may have put at the end of the calendar
     answer_with_problems(app, {**DEFAULT_STATUS_CODES, OverflowError: 400})
     if not mounted:

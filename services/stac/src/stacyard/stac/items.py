@@ -6,7 +6,7 @@ What is stored goes through as the JSON that it is; only links and hrefs of asse
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
@@ -87,7 +87,6 @@ class ItemPublisher:
         origin: of the whole platform, without one.
         assets: who publishes hrefs.
         looks: what is known of collections.
-        collections: the documents of those that the items are in.
         fields: members that are asked for; None: all.
     """
 
@@ -95,13 +94,11 @@ class ItemPublisher:
     origin: str
     assets: AssetPublisher
     looks: Looks
-    collections: Mapping[str, Document]
     fields: Fields | None = None
 
-    def publish(self, row: Row) -> dict[str, Any]:
-        """The item of a row, whose members are JSON already, or objects."""
+    def publish(self, row: Row, collection: Document) -> dict[str, Any]:
+        """The item of a row, whose members are JSON already, or objects; of a collection with this document."""
         members, assets = row.stored.whole(row.base)
-        collection = self.collections.get(row.collection) or {"id": row.collection}
         look = self.looks.of(collection, api=self.api, origin=self.origin)
         in_path = encoded(row.item).encode()
         item: dict[str, Any] = {

@@ -25,12 +25,17 @@ from stacyard.stac.answers import GEOJSON, Asked, feature, feature_collection
 from stacyard.stac.assets import AssetPublisher
 from stacyard.stac.bounds import check_bounds
 from stacyard.stac.connections import GetConnection
+from stacyard.stac.export import Exports, Places, export_of
+from stacyard.stac.formats.form import form_of
 from stacyard.stac.items import ItemPublisher, Looks
 from stacyard.stac.publishing import api_of, origin_of
 from stacyard.stac.requests import Answer, body_of, check_collection, pairs_of, understandable
 from stacyard.stac.search import Fields, ItemSearch, parameters_of, search_of
 from stacyard.stac.settings import StacSettings
 from stacyard.stac.tagged import TaggedAnswers
+
+# of forms
+_VARY = {"Vary": "Accept"}
 
 
 @dataclass(kw_only=True)
@@ -55,6 +60,8 @@ class ItemRoutes:
     def __post_init__(self) -> None:
         """What follows from the settings."""
         self.looks = Looks(self.settings.linked_services)
+        places = Places(self.settings.exports_at_once)
+        self.exports = Exports(settings=self.settings, connect=self.connect, catalog=self.catalog, places=places)
 
     def routes(self) -> Sequence[BaseRoute]:
         """Routes to be put before those of stac-fastapi."""
@@ -68,16 +75,16 @@ class ItemRoutes:
         """`GET` and `POST /search`."""
         if request.method == "POST":
             body = await body_of(request)
-            return await self._page(request, body, Asked(api=api_of(request), path="search", body=body))
+            return await self._found(request, body, Asked(api=api_of(request), path="search", body=body))
         pairs = pairs_of(request)
-        return await self._page(request, parameters_of(pairs), Asked(api=api_of(request), path="search", pairs=pairs))
+        return await self._found(request, parameters_of(pairs), Asked(api=api_of(request), path="search", pairs=pairs))
 
     async def items(self, request: Request) -> Response:
         """`GET /collections/{id}/items`."""
         collection, pairs = request.path_params["collection_id"], pairs_of(request)
         path = f"collections/{quote(collection)}/items"
         asked = Asked(api=api_of(request), path=path, collection=collection, pairs=pairs)
-        return await self._page(request, parameters_of(pairs), asked)
+        return await self._found(request, parameters_of(pairs), asked)
 
     async def item(self, request: Request) -> Response:
         """`GET /collections/{id}/items/{id}`."""
@@ -96,12 +103,24 @@ class ItemRoutes:
                 if row is None:
                     await check_collection(connection, collection)
                     raise NotFound(f"Item {item} in Collection {collection} does not exist.")
-                publisher = await self._publisher(request, connection, {collection})
-        return Response(feature(publisher, row), media_type=GEOJSON)
+                documents = await self.catalog.documents.of(connection, [collection])
+        return Response(feature(self._publisher(request), row, documents[collection]), media_type=GEOJSON)
 
-    async def _page(self, request: Request, parameters: Mapping[str, Any], asked: Asked) -> Response:
+    async def _found(self, request: Request, parameters: Mapping[str, Any], asked: Asked) -> Response:
+        """A page of what is found, or all of it in another form."""
         check_bounds(parameters, self.settings.search)
-        search = search_of(parameters, page_limit=self.settings.page_limit, collection=asked.collection)
+        name = parameters.get("f", request.query_params.get("f"))
+        form = form_of(name, request.headers.get("accept"))
+        if form is None:
+            search = search_of(parameters, page_limit=self.settings.page_limit, collection=asked.collection)
+            return await self._page(request, search, asked)
+        export = export_of(parameters, most=self.settings.export_limit, collection=asked.collection)
+        for collection in export.page.items.collections:
+            check_read(request, collection=collection)
+        with understandable():
+            return await self.exports.answer(request, export, form, asked, self._publisher(request, export.fields))
+
+    async def _page(self, request: Request, search: ItemSearch, asked: Asked) -> Response:
         collections = search.page.items.collections
         for collection in collections:
             check_read(request, collection=collection)
@@ -111,6 +130,7 @@ class ItemRoutes:
             collections=collections,
             body=orjson.dumps(asked.body) if asked.body is not None else b"",
             media_type=GEOJSON,
+            headers=_VARY,
         )
 
     async def _make_page(self, request: Request, search: ItemSearch, asked: Asked) -> bytes:
@@ -120,9 +140,7 @@ class ItemRoutes:
                 if not page.rows and asked.collection is not None:
                     await check_collection(connection, asked.collection)
                 count = await self._count(connection, search)
-                collections = {row.collection for row in page.rows}
-                publisher = await self._publisher(request, connection, collections, search.fields)
-        return feature_collection(page, publisher, asked, count)
+        return feature_collection(page, self._publisher(request, search.fields), asked, count)
 
     async def _count(self, connection: AsyncConnection, search: ItemSearch) -> Count | None:
         if not search.count and not await self.counting.is_on(connection):
@@ -131,15 +149,6 @@ class ItemRoutes:
         queryables = await self.catalog.queryables.of(connection, items.names(), items.collections)
         return await count_items(connection, items, queryables)
 
-    async def _publisher(
-        self, request: Request, connection: AsyncConnection, collections: set[str], fields: Fields | None = None
-    ) -> ItemPublisher:
+    def _publisher(self, request: Request, fields: Fields | None = None) -> ItemPublisher:
         api = api_of(request)
-        return ItemPublisher(
-            api=api,
-            origin=origin_of(api),
-            assets=self.assets,
-            looks=self.looks,
-            collections=await self.catalog.documents.of(connection, collections),
-            fields=fields,
-        )
+        return ItemPublisher(api=api, origin=origin_of(api), assets=self.assets, looks=self.looks, fields=fields)

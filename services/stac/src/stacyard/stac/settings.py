@@ -43,6 +43,14 @@ class StacSettings(BaseSettings):
     result_cache_mb: int = Field(
         64, ge=0, le=100_000, description="Memory for answers to searches that may be asked again, per worker process."
     )
+    export_limit: int = Field(1_000_000, ge=1, description="Items an export may hold at the most.")
+    exports_at_once: int = Field(2, ge=1, le=100, description="Exports at the same time, per worker process.")
+    export_seconds: float = Field(
+        900.0, gt=0, description="How long an export may take, the client's reading included."
+    )
+    export_disk_mb: int = Field(
+        1024, ge=1, description="Megabytes, compressed, that an export may keep in the directory for temporary files."
+    )
     linked_services: Annotated[list[Service], NoDecode] = Field(
         default=["raster", "vector", "explorer"],
         description="What stands beside the catalog under its origin, for items and collections to link to.",

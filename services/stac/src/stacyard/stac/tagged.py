@@ -49,6 +49,7 @@ class TaggedAnswers:
         collections: Collection[str],
         body: bytes = b"",
         media_type: str,
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
         """The answer, or that the client has it.
 
@@ -58,13 +59,17 @@ class TaggedAnswers:
             collections: whose content it shows; none: of all.
             body: of the request.
             media_type: of the answer.
+            headers: of the answer, besides its tag.
         """
         await self._look_at_revisions()
         tag = await self._tags.of(request, collections=collections or None, body=body, edition=self._edition())
         unchanged = not_modified(request, tag)
         if unchanged is not None:
+            unchanged.headers.update(headers or {})
             return unchanged
-        return Response(await self.cache.get(tag, make), media_type=media_type, headers={"ETag": tag})
+        return Response(
+            await self.cache.get(tag, make), media_type=media_type, headers={"ETag": tag, **(headers or {})}
+        )
 
     async def _look_at_revisions(self) -> None:
         """So that no answer is made of something older than its tag says."""

@@ -10,7 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stacyard.core.middleware.headers import header, with_vary
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_EXPOSED = ("ETag", "X-Request-ID", "Content-Range", "Accept-Ranges", "Retry-After")
+_EXPOSED = (
+    *("ETag", "X-Request-ID", "Content-Range", "Accept-Ranges", "Retry-After"),
+    *("Link", "OGC-NumberReturned", "Next-Token"),
+)
 
 
 class Cors(CORSMiddleware):
