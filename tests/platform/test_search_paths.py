@@ -38,7 +38,10 @@ SEARCHES: list[dict[str, Any]] = [
 def stock(database_settings: DatabaseSettings) -> Iterator[httpx.Client]:
     """The unmodified service on the same database, with a role that may write, as it does on searches."""
     service = services.stock("stac", database_settings)
-    with services.started(service) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    with (
+        services.started(service) as running,
+        httpx.Client(base_url=f"http://127.0.0.1:{running.port}", timeout=30) as client,
+    ):
         yield client
 
 
