@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stacyard.core.pgstac_steps import ALWAYS, FEW_PARTITIONS, Window, windows_of
+from stacyard.core.pgstac_steps import ALWAYS, FEW_PARTITIONS, Window, stretches_of, windows_of
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
 partitions = st.lists(
@@ -48,3 +49,19 @@ def test_the_first_window_is_small_and_each_further_one_larger() -> None:
 
 def test_without_partitions_there_is_one_window() -> None:
     assert list(windows_of([], 10, ascending=True)) == [ALWAYS]
+
+
+@given(
+    times=st.lists(
+        st.integers(0, 10**6).map(lambda minute: START + timedelta(minutes=minute)), min_size=2, max_size=101
+    ),
+    items=st.floats(1000, 1e8),
+    stretch=st.floats(10, 1e5),
+)
+def test_stretches_begin_in_order_and_hold_all_items(times: list[datetime], items: float, stretch: float) -> None:
+    parts = list(stretches_of(sorted(times), items, stretch))
+    begins = [begin for begin, _ in parts]
+    assert begins == sorted(begins)
+    assert begins[0] == min(times)
+    assert sum(inside for _, inside in parts) == pytest.approx(items)
+    assert len(parts) <= 2000

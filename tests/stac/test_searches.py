@@ -27,6 +27,7 @@ from stacyard.core.pgstac_count import Counting, count_items
 from stacyard.core.pgstac_order import Position, SortKey
 from stacyard.core.pgstac_pages import Catalog, Page, PageQuery, Row, read_one, read_page, statement_of
 from stacyard.core.pgstac_queryables import Queryable
+from stacyard.core.pgstac_steps import Steps
 from stacyard.core.pgstac_where import ItemQuery
 from stacyard.core.settings import DatabaseSettings
 from stacyard.stac.paging import position_of, token_of
@@ -131,6 +132,9 @@ def reader(database_settings: DatabaseSettings) -> Iterator[Connection]:
                 "INSERT INTO pgstac.queryables (name, definition, collection_ids) VALUES (%s, %s, %s)",
                 [name, json.dumps(definition), collections],
             )
+        with connect(database_settings.url("owner"), application_name="test") as owner:
+            # for the histograms that stretches are made of
+            owner.execute("ANALYZE pgstac.items")
         try:
             with connect(database_settings.url("reader"), application_name="test") as session:
                 yield session
@@ -159,9 +163,10 @@ def run(reader: Connection, database_settings: DatabaseSettings) -> Iterator[Run
         runner.run(database.close())
 
 
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return Catalog(base_items=BaseItems())
+@pytest.fixture(scope="module", params=[500, 2], ids=["whole partitions", "stretches of two items"])
+def catalog(request: pytest.FixtureRequest, reader: Connection) -> Catalog:
+    """What is known of the database, in which partitions of a few items count as large ones once."""
+    return Catalog(base_items=BaseItems(), steps=Steps(stretch=request.param))
 
 
 Found = Callable[[PageQuery], Page]

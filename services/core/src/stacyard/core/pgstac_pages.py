@@ -206,7 +206,13 @@ async def _rows(
         return list(await connection.fetch(statement, *values))
     ascending = first.ascending is not query.backwards
     windows = await steps.windows(
-        connection, query.items.collections, query.limit, ascending=ascending, bound=_bound(query, ascending=ascending)
+        connection,
+        query.items.collections,
+        query.limit,
+        ascending=ascending,
+        bound=_bound(query, ascending=ascending),
+        until=query.items.last if ascending else query.items.first,
+        fine=_is_by_properties_alone(query.items),
     )
     rows: list[Any] = []
     for window in windows:
@@ -215,6 +221,12 @@ async def _rows(
         if len(rows) > query.limit:
             break
     return rows
+
+
+def _is_by_properties_alone(items: ItemQuery) -> bool:
+    """Whether the planner knows next to nothing of how many items there are: ids, places and words it does know."""
+    others = (items.ids, items.geometry, items.text)
+    return items.filter is not None and not items.boxes and all(each is None for each in others)
 
 
 def _bound(query: PageQuery, *, ascending: bool) -> datetime | None:
