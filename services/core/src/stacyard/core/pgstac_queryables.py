@@ -40,14 +40,10 @@ _REGISTERED = """
 SELECT name, collection_ids, definition, property_path, property_wrapper
 FROM pgstac.queryables WHERE name = ANY ($1::text[]) ORDER BY id
 """
-# of JSON, that pgSTAC's function can read it; what it cannot is an error there
-_FITTING = {
-    "to_float": "jsonb_typeof({path}) = 'number'",
-    "to_tstz": (
-        r"{path} #>> '{{}}' ~* "
-        r"'^\d{{4}}-\d\d-\d\d([t ]\d\d:\d\d:\d\d([.]\d+)?(z|[+-](0\d|1[0-5]):\d\d))?$'"
-    ),
-}
+# as a filter of jsonpath: of JSON, that pgSTAC's function can read it; what it cannot is an error there. The content is
+# looked into once for it, which is most of what a condition costs
+_TIME = r"^\\d{4}-\\d\\d-\\d\\d([t ]\\d\\d:\\d\\d:\\d\\d([.]\\d+)?(z|[+-](0\\d|1[0-5]):\\d\\d))?$"
+_FITTING = {"to_float": '@.type() == "number"', "to_tstz": f'@ like_regex "{_TIME}" flag "i"'}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +105,9 @@ def wrapped(queryable: Queryable, wrapper: str | None, values: Values) -> str:
     path = path_of(queryable, values)
     if queryable.column is not None or wrapper is None:
         return path
-    value = f"{function_of(wrapper)}({path})"
     fits = _FITTING.get(wrapper) if queryable.mixed else None
-    return value if fits is None else f"CASE WHEN {fits.format(path=path)} THEN {value} END"
+    read = path if fits is None else f"jsonb_path_query_first({path}, 'strict $ ? ({fits})')"
+    return f"{function_of(wrapper)}({read})"
 
 
 def function_of(wrapper: str) -> str:
