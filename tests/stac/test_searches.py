@@ -513,6 +513,17 @@ def test_a_page_of_many_partitions_is_not_shared_among_workers(run: Run) -> None
     assert "Gather" not in run(planned)
 
 
+def test_the_text_of_an_item_is_made_after_sorting(run: Run) -> None:
+    query = PageQuery(limit=5, items=ItemQuery(collections=["pages-b"], boxes=[(-10.0, -10.0, 10.0, 10.0)]))
+    statement, values = statement_of(query, {"datetime": Queryable(name="datetime", column="datetime")})
+    plan = run(lambda connection: connection.fetch(f"EXPLAIN (VERBOSE, COSTS OFF) {statement}", *values))
+    outputs = [row[0] for row in plan if "Output:" in row[0]]
+    assert "::text" in outputs[0]
+    assert "->  Sort" in "\n".join(row[0] for row in plan)
+    # the last is of the scan
+    assert "::text" not in outputs[-1]
+
+
 def test_one_item_is_as_in_a_search(run: Run, reader: Connection) -> None:
     for name in COLLECTIONS:
         [wanted] = searched(reader, {"limit": 1, "collections": [name]})["features"]
