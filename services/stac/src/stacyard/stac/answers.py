@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
@@ -28,14 +28,14 @@ class Asked:
         api: base URL of the API, with a slash at its end.
         path: of the search below it.
         collection: the one that the path names.
-        pairs: the query string of a GET.
+        query: the query string of a GET, as it came.
         body: the JSON of a POST.
     """
 
     api: str
     path: str
     collection: str | None = None
-    pairs: Sequence[tuple[str, str]] = ()
+    query: str = ""
     body: Mapping[str, Any] | None = None
 
     def links(self, page: Page) -> list[dict[str, Any]]:
@@ -67,7 +67,9 @@ class Asked:
         if self.body is not None:
             body = {**self.body, "token": token}
             return {"rel": relation, "type": GEOJSON, "method": "POST", "href": url, "body": body}
-        query = urlencode([*(pair for pair in self.pairs if pair[0] != "token"), ("token", token)])
+        others = [part for part in self.query.split("&") if part and not part.startswith("token=")]
+        # brackets would end the link in a header
+        query = "&".join([*others, f"token={token}"]).replace("<", "%3C").replace(">", "%3E")
         return {"rel": relation, "type": GEOJSON, "method": "GET", "href": f"{url}?{query}"}
 
 

@@ -8,6 +8,7 @@ service: `schema.table`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
@@ -32,6 +33,8 @@ _JSON, _GEOJSON, _HTML, _PNG = (
     MimeTypes.png.value,
 )
 _MVT = "application/vnd.mapbox-vector-tile"
+# RFC 3986, section 2.3
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 _DERIVED_RELATIONS = frozenset(("tilejson", "xyz", "wmts", "preview", "related", "alternate"))
 _INFERRED_RELATIONS = frozenset((*INFERRED_LINK_RELS, Relations.queryables.value, "aggregate", "aggregations"))
 _MATRIX_SET = "WebMercatorQuad"
@@ -42,7 +45,7 @@ _WORLD = [-180, -90, 180, 90]
 
 def encoded(item_id: str) -> str:
     """An item's id as it stands in links, whether in a path or in a fragment."""
-    return quote(item_id, safe="")
+    return item_id if _PLAIN.fullmatch(item_id) else quote(item_id, safe="")
 
 
 def item_links(

@@ -76,15 +76,17 @@ class ItemRoutes:
         if request.method == "POST":
             body = await body_of(request)
             return await self._found(request, body, Asked(api=api_of(request), path="search", body=body))
-        pairs = pairs_of(request)
-        return await self._found(request, parameters_of(pairs), Asked(api=api_of(request), path="search", pairs=pairs))
+        parameters = parameters_of(pairs_of(request))
+        asked = Asked(api=api_of(request), path="search", query=request.scope["query_string"].decode())
+        return await self._found(request, parameters, asked)
 
     async def items(self, request: Request) -> Response:
         """`GET /collections/{id}/items`."""
-        collection, pairs = request.path_params["collection_id"], pairs_of(request)
+        collection, parameters = request.path_params["collection_id"], parameters_of(pairs_of(request))
         path = f"collections/{quote(collection)}/items"
-        asked = Asked(api=api_of(request), path=path, collection=collection, pairs=pairs)
-        return await self._found(request, parameters_of(pairs), asked)
+        query = request.scope["query_string"].decode()
+        asked = Asked(api=api_of(request), path=path, collection=collection, query=query)
+        return await self._found(request, parameters, asked)
 
     async def item(self, request: Request) -> Response:
         """`GET /collections/{id}/items/{id}`."""
